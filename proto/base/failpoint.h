@@ -1,0 +1,26 @@
+/*
+ * failpoint - named instants at which a test can have a process killed, as by kill -9.
+ *
+ * Built only with -DSTRATO_FAILPOINTS (every preset but release). A child arms at most one when it
+ * starts: if the environment variable STRATO_FAILPOINT names a file, the child reads
+ * "PROCESS POINT COUNT" from it, removes the file when PROCESS is its own name, and dies the
+ * COUNT-th time it reaches POINT. The restarted child finds no file and runs on.
+ */
+#ifndef STRATO_PROTO_BASE_FAILPOINT_H
+#define STRATO_PROTO_BASE_FAILPOINT_H
+
+#ifdef STRATO_FAILPOINTS
+void failpoint_arm(const char *process);
+void failpoint(const char *point);
+#else
+static inline void failpoint_arm(const char *process)
+{
+    (void)process;
+}
+static inline void failpoint(const char *point)
+{
+    (void)point;
+}
+#endif
+
+#endif

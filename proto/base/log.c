@@ -1,0 +1,109 @@
+/*
+ * log - see log.h. Any process; a line that cannot be written is lost, never waited for twice.
+ */
+#include "proto/base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *process_name = "strato";
+static enum log_level threshold = LOG_INFO;
+static bool as_json;
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+void log_open(const char *name, enum log_level level, bool json)
+{
+    process_name = name;
+    threshold = level;
+    as_json = json;
+}
+
+void log_set_level(enum log_level level)
+{
+    threshold = level;
+}
+
+enum log_level log_level(void)
+{
+    return threshold;
+}
+
+/* Copies text into out (size bytes), escaped as the inside of a JSON string; cuts what does not
+ * fit. */
+static void escape_json(const char *text, char *out, size_t size)
+{
+    size_t n = 0;
+    for (; *text && n + 7 < size; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\')
+            n += (size_t)snprintf(out + n, size - n, "\\%c", c);
+        else if (c < 0x20 || c > 0x7e)
+            n += (size_t)snprintf(out + n, size - n, "\\u%04x", c);
+        else
+            out[n++] = (char)c;
+    }
+    out[n] = '\0';
+}
+
+/* A message must stay one line: control characters become spaces. */
+static void flatten(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = ' ';
+}
+
+static void write_line(enum log_level level, const char *format, va_list args)
+{
+    char message[LOG_LINE_MAX / 2];
+    char line[LOG_LINE_MAX];
+    struct timespec now;
+    struct tm utc;
+    char stamp[32];
+
+    vsnprintf(message, sizeof message, format, args);
+    flatten(message);
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
+    int len;
+    if (as_json) {
+        char escaped[LOG_LINE_MAX - 160];
+        escape_json(message, escaped, sizeof escaped);
+        len = snprintf(line, sizeof line,
+                       "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,"
+                       "\"message\":\"%s\"}\n",
+                       stamp, now.tv_nsec / 1000000, level_names[level], process_name,
+                       (int)getpid(), escaped);
+    } else {
+        len = snprintf(line, sizeof line, "%s.%03ldZ %-5s %s[%d]: %s\n", stamp,
+                       now.tv_nsec / 1000000, level_names[level], process_name, (int)getpid(),
+                       message);
+    }
+    if (len > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
+        return; /* nowhere left to say it */
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+    if (level < threshold)
+        return;
+    va_list args;
+    va_start(args, format);
+    write_line(level, format, args);
+    va_end(args);
+}
+
+void panic(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    write_line(LOG_ERROR, format, args);
+    va_end(args);
+    abort();
+}

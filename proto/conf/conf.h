@@ -1,0 +1,94 @@
+/*
+ * conf - strato.ini: one table of keys (name, type, default, limits, doc) from which the parser,
+ * the defaults, etc/strato.ini and the manual page follow.
+ *
+ * The supervisor reads and checks the file once and hands the result to its children as a memfd of
+ * canonical INI text (conf_write), so that nobody ever runs on a half-changed file.
+ */
+#ifndef STRATO_PROTO_CONF_CONF_H
+#define STRATO_PROTO_CONF_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "proto/base/bytes.h"
+#include "proto/base/log.h"
+#include "proto/base/op.h"
+#include "proto/base/status.h"
+
+enum backend { BACKEND_MEMORY = 0, BACKEND_DISK = 1, BACKEND_REDIS = 2, BACKEND_COUNT };
+/* "memory", "disk", "redis". */
+const char *backend_name(enum backend backend);
+/* Whether this build contains the backend's engine. */
+bool backend_built(enum backend backend);
+
+enum sync_mode { SYNC_COMMIT, SYNC_INTERVAL, SYNC_OFF };
+
+enum {
+    CONF_TEXT_MAX = 512,    /* longest string value, with its NUL */
+    CONF_WORKERS_MAX = 32,  /* most workers of one kind */
+};
+
+/* All times in milliseconds, all sizes in bytes. */
+struct conf {
+    char run_dir[CONF_TEXT_MAX];
+    char data_dir[CONF_TEXT_MAX];
+    enum backend backend;
+    enum log_level log_level;
+    bool log_json;
+    uint64_t request_timeout_ms;
+    uint64_t drain_timeout_ms;
+    uint64_t max_value;
+    enum backend services[SERVICE_COUNT]; /* resolved: [services], else [strato] backend */
+    struct conf_protocol {
+        bool enabled;
+        char listen[CONF_TEXT_MAX]; /* ADDRESS:PORT, [IPV6]:PORT; port 0 takes a free one */
+        unsigned workers;           /* resolved: auto is one per CPU this process may use */
+        uint64_t idle_timeout_ms;   /* http */
+        uint64_t max_connections;   /* http; per worker */
+    } http, grpc;
+    uint64_t memory_size;
+    char disk_path[CONF_TEXT_MAX];
+    uint64_t disk_map_size;
+    enum sync_mode disk_sync;
+    uint64_t disk_sync_interval_ms;
+    char redis_url[CONF_TEXT_MAX];
+    bool redis_cluster;
+    uint64_t redis_timeout_ms;
+};
+
+/* Whether some service is kept by this backend. */
+bool conf_uses(const struct conf *conf, enum backend backend);
+
+/* Sets every key to its default, those of an ordinary user in the current directory when here is
+ * true (run_dir and data_dir below it), those of an installed service otherwise. */
+void conf_defaults(struct conf *conf, bool here);
+
+/*
+ * Reads an INI file with its includes over *conf (set the defaults first), checks everything, and
+ * appends one line per problem, "file:line: what is wrong", to problems.
+ * STATUS_OK only when there is none; conf is unusable otherwise. Blocks on the file system.
+ */
+enum status conf_load(struct conf *conf, const char *path, struct buffer *problems) MUST_CHECK;
+
+/* Sets one key from text, as a line of the file would ("http", "listen", "..."); where names the
+ * source in problems ("--port", "STRATO_HTTP_PORT"). */
+enum status conf_set(struct conf *conf, const char *section, const char *key, const char *value,
+                     const char *where, struct buffer *problems) MUST_CHECK;
+
+/* The rules that look at several keys at once (a backend that is not built, no protocol enabled).
+ * conf_load() has applied them already. */
+enum status conf_check(const struct conf *conf, const char *where,
+                       struct buffer *problems) MUST_CHECK;
+
+/* Appends canonical INI text; conf_load() of it gives the same conf. */
+void conf_write(const struct conf *conf, struct buffer *text);
+
+/* Reads what conf_write() wrote from a descriptor (pread from offset 0). For children. */
+enum status conf_read_fd(struct conf *conf, int fd, struct buffer *problems) MUST_CHECK;
+
+/* Writes the commented sample file etc/strato.ini. */
+void conf_write_sample(FILE *out);
+
+#endif

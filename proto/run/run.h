@@ -1,0 +1,100 @@
+/*
+ * run - the whole contract between the supervisor and its children.
+ *
+ * A child is started as   PROGRAM NAME [LANE]   where NAME is "http-0", "grpc-1", "store-memory"
+ * and LANE ("0" or "1") is given to workers only. Everything else comes as open descriptors at the
+ * numbers below; every other descriptor of the supervisor is closed on exec.
+ *
+ *     stdout, stderr  log lines; the supervisor relays them and keeps the last one
+ *     SIGTERM         finish what is open (bounded by drain_timeout) and exit RUN_EXIT_OK
+ *     SIGINT, SIGHUP  ignored by children (a terminal sends them to the whole group)
+ *     death of the supervisor: RUN_FD_LIFE reads end-of-file, and PR_SET_PDEATHSIG kills
+ *
+ * The status pipe carries lines, child to supervisor, each at most RUN_STATUS_MAX bytes:
+ *     "ready\n"         it serves; the supervisor never assumes this
+ *     "fail TEXT\n"     it cannot start, and why; it exits next
+ *     "beat\n"          it is alive (its loop came round); at least every RUN_BEAT_MS when ready
+ * What a child says there is gossip: an unknown line is logged and ignored.
+ *
+ * Lanes: a worker slot has two channels to each store, so that a successor can start on one while
+ * its predecessor drains on the other. Channel number = 2 * worker + lane, where workers are
+ * counted http-0..http-(n-1), then grpc-0..grpc-(m-1).
+ */
+#ifndef STRATO_PROTO_RUN_RUN_H
+#define STRATO_PROTO_RUN_RUN_H
+
+#include "proto/conf/conf.h"
+
+enum {
+    RUN_FD_CONFIG = 3,   /* memfd: canonical INI text */
+    RUN_FD_STATUS = 4,   /* pipe, write end */
+    RUN_FD_LIFE = 5,     /* pipe, read end; never carries data */
+    RUN_FD_DOORBELL = 6, /* eventfd: rung by peers when this process sleeps */
+
+    /* workers */
+    RUN_FD_LISTEN = 7, /* listening socket, non-blocking */
+    /* and for each backend in use three, from RUN_FD_BACKEND + 3 * enum backend: */
+    RUN_FD_BACKEND = 8,
+    RUN_BACKEND_ARENA = 0,    /* arena memfd, opened read-only */
+    RUN_BACKEND_CHANNEL = 1,  /* this worker's and lane's channel memfd */
+    RUN_BACKEND_DOORBELL = 2, /* the store's eventfd */
+    RUN_BACKEND_FDS = 3,
+
+    /* stores */
+    RUN_FD_ARENA = 7, /* arena memfd, read-write */
+    /* and for each channel two, from RUN_FD_CHANNEL + 2 * channel number: */
+    RUN_FD_CHANNEL = 8,
+    RUN_CHANNEL_MEMORY = 0,   /* channel memfd */
+    RUN_CHANNEL_DOORBELL = 1, /* the worker's eventfd */
+    RUN_CHANNEL_FDS = 2,
+};
+
+enum {
+    RUN_EXIT_OK = 0,      /* asked to stop, or the supervisor is gone */
+    RUN_EXIT_FAILURE = 1, /* restarted with backoff */
+    RUN_EXIT_CONFIG = 78, /* cannot work with this configuration (as EX_CONFIG) */
+};
+
+enum {
+    RUN_STATUS_MAX = 512,
+    RUN_BEAT_MS = 5000,
+    RUN_LANES = 2,
+};
+
+/* Channels that a store serves: RUN_LANES for every worker of every enabled protocol. */
+unsigned run_channel_count(const struct conf *conf);
+/* Number of the first worker of a kind in the count above; grpc false means http. */
+unsigned run_worker_base(const struct conf *conf, bool grpc);
+/* Writes "http-0" and so on for a worker number. name holds at least 32 bytes. */
+void run_worker_name(const struct conf *conf, unsigned worker, char *name);
+/* Where a store's nng socket is: "ipc://RUN_DIR/store-memory.link". url holds 600 bytes. */
+void run_link_url(const struct conf *conf, enum backend backend, char *url);
+
+/* ---- The child's skeleton ---- */
+
+struct run_child {
+    const char *name;  /* "http-0" */
+    unsigned number;   /* its number in its name; 0 for stores */
+    unsigned lane;     /* workers only */
+    unsigned channel;  /* workers only: its channel number */
+    struct conf conf;
+    int stop_fd;       /* epoll this: readable when run_child_stopping() may have changed */
+};
+
+/*
+ * Takes up what the supervisor left: parses argv, reads the configuration, opens the log, blocks
+ * the signals and makes stop_fd, names the process, asks for PR_SET_PDEATHSIG. On any mismatch it
+ * reports "fail" and exits; so it returns only a usable child. Does not block.
+ */
+void run_child_start(struct run_child *child, int argc, char **argv);
+
+/* True once SIGTERM came or the supervisor is gone. Call it when stop_fd is readable. */
+bool run_child_stopping(struct run_child *child);
+void run_child_ready(void);
+/* Reports a "beat" if RUN_BEAT_MS / 2 have passed since the last. Cheap; call it per loop round. */
+void run_child_beat(uint64_t now_ms);
+/* Reports why it cannot start, logs it, and exits with code. */
+_Noreturn void run_child_fail(int code, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif
