@@ -1,0 +1,174 @@
+/*
+ * layout - the arena: records and their index in one memfd of fixed size, shared by offset.
+ *
+ *     | header 4 KiB | stripes 32 KiB | index: buckets | heap: chunks of 64 KiB ... |
+ *
+ * One store process writes; any number of workers read through a read-only mapping, without locks
+ * and without being known to the writer.
+ *
+ * Publication. The writer builds a whole record in a free block, then makes it visible by ONE
+ * 64-bit store: a slot word of a bucket, or the link to an overflow bucket that holds the word.
+ * Replacing and deleting are the same one store. Around it the stripe's sequence count goes to odd
+ * and back to even; the old block is reused only after that. A reader copies what it needs and
+ * trusts the copy only if the stripe's count was even and did not change meanwhile. Every offset
+ * and length is checked against the mapping before use, so even a torn or hostile arena can only
+ * make it answer "ask the store".
+ *
+ * Crash. Before the one store the writer writes it down in the intent (where, what, on behalf of
+ * which channel and sequence number). A restarted writer carries a valid intent out again, which
+ * is harmless if it had been, and then knows from `applied` which submission each channel has had
+ * applied. All else (free blocks, eviction order, expiry) is rebuilt from the index.
+ *
+ * Geometry follows from the size of the memfd alone (arena_geometry), so that a damaged header
+ * cannot mislead a reader. All numbers little-endian, host order on every machine we build for.
+ */
+#ifndef STRATO_PROTO_ARENA_LAYOUT_H
+#define STRATO_PROTO_ARENA_LAYOUT_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/op.h"
+
+#define ARENA_MAGIC "STRAREN" /* with its NUL eight bytes */
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the arena is little-endian");
+
+enum {
+    ARENA_VERSION = 1,
+    ARENA_CHANNELS_MAX = 128, /* 2 lanes of at most 32 http and 32 grpc workers */
+    ARENA_STRIPES = 4096,
+    ARENA_CHUNK = 65536,
+    ARENA_GRAIN = 16, /* blocks start at multiples of this */
+    ARENA_BUCKET_SLOTS = 7,
+};
+#define ARENA_SIZE_MIN ((uint64_t)1 << 20)
+#define ARENA_SIZE_MAX ((uint64_t)1 << 44)
+
+enum arena_state {
+    ARENA_RAW = 0,   /* zeroed, or being wiped: the store is not to be asked about contents */
+    ARENA_READY = 1, /* readers may read */
+};
+
+/*
+ * Written by the store only. The fields of one intent are written before `valid`, with release;
+ * `valid` is cleared before any other change to the arena is made.
+ */
+struct arena_intent {
+    _Atomic uint32_t valid;
+    uint32_t channel;     /* UINT32_MAX: on nobody's behalf */
+    uint64_t sequence;    /* of the submission */
+    uint64_t word_offset; /* of the 64-bit word to store, from the arena's start */
+    uint64_t word;
+    uint64_t check; /* XXH3 of the four fields above */
+};
+
+/*
+ * How many submissions of a channel up to and including the last that changed something:
+ * sequence + 1 of the last change; 0 for none. `inverse` is ~count, so that damage shows; count is
+ * written first, and between the two the intent is valid.
+ */
+struct arena_applied {
+    _Atomic uint64_t count;
+    _Atomic uint64_t inverse;
+};
+
+struct arena_header {
+    char magic[8]; /* written last when a raw arena is laid out */
+    uint32_t version;
+    uint32_t header_size;
+    uint64_t size;
+    uint64_t generation;      /* counts wipes; random in its upper half */
+    uint64_t hash_seed;       /* chosen anew with each generation */
+    _Atomic uint64_t state;   /* enum arena_state */
+    _Atomic uint64_t revision; /* the last one given; never smaller than any record's */
+    _Atomic uint64_t committed; /* heap bytes whose pages are allocated; from the heap's start */
+    uint8_t pad0[64];
+    struct arena_intent intent;
+    uint8_t pad1[88];
+    struct arena_applied applied[ARENA_CHANNELS_MAX];
+    uint8_t pad2[4096 - 128 - 128 - 16 * ARENA_CHANNELS_MAX];
+};
+_Static_assert(sizeof(struct arena_header) == 4096, "header layout");
+_Static_assert(offsetof(struct arena_header, intent) == 128, "header layout");
+_Static_assert(offsetof(struct arena_header, applied) == 256, "header layout");
+
+/* Odd while a bucket of the stripe changes. Stripe of bucket b is b % ARENA_STRIPES. */
+struct arena_stripe {
+    _Atomic uint64_t sequence;
+};
+
+/*
+ * A slot word: bits 0..39 the record's offset in grains (0: the slot is empty), bits 40..47 zero,
+ * bits 48..63 the tag, the low 16 bits of the key's hash.
+ * overflow: offset in grains of the next bucket of the chain, 0 at its end. Overflow buckets are
+ * blocks in the heap, aligned to 64 bytes.
+ */
+struct arena_bucket {
+    _Atomic uint64_t slots[ARENA_BUCKET_SLOTS];
+    _Atomic uint64_t overflow;
+};
+_Static_assert(sizeof(struct arena_bucket) == 64, "one cache line");
+
+/* A record: this, then the key, then the value. Never changed while it is visible, but for node. */
+struct arena_record {
+    uint64_t revision;
+    uint64_t expiry_ms; /* ms since the epoch; 0 never */
+    uint32_t value_len;
+    uint32_t checksum; /* arena_checksum() */
+    uint32_t node;     /* the store's own: its place in the eviction order; not in the checksum */
+    uint16_t key_len;
+    uint8_t service; /* enum service */
+    uint8_t flags;   /* 0 */
+};
+_Static_assert(sizeof(struct arena_record) == 32, "record layout");
+
+struct arena_geometry {
+    uint64_t size; /* of the memfd, rounded down to whole chunks behind the index */
+    uint64_t stripes_offset;
+    uint64_t index_offset;
+    uint64_t buckets;
+    uint64_t heap_offset; /* a multiple of 64 */
+    uint64_t chunks;
+};
+
+/* False when size is outside ARENA_SIZE_MIN..ARENA_SIZE_MAX. */
+bool arena_geometry(uint64_t size, struct arena_geometry *geometry_r);
+
+/* Longest value that a record can hold in an arena of this geometry. */
+uint64_t arena_value_max(const struct arena_geometry *geometry);
+
+uint64_t arena_hash(uint64_t seed, enum service service, struct bytes key);
+static inline uint64_t arena_bucket_of(uint64_t hash, uint64_t buckets)
+{
+    return (uint64_t)(((unsigned __int128)hash * buckets) >> 64);
+}
+
+#define ARENA_WORD_OFFSET_MASK (((uint64_t)1 << 40) - 1)
+static inline uint64_t arena_word(uint64_t hash, uint64_t offset)
+{
+    return (hash & 0xffff) << 48 | offset / ARENA_GRAIN;
+}
+static inline uint64_t arena_word_offset(uint64_t word)
+{
+    return (word & ARENA_WORD_OFFSET_MASK) * ARENA_GRAIN;
+}
+static inline bool arena_word_matches(uint64_t word, uint64_t hash)
+{
+    return word != 0 && word >> 48 == (hash & 0xffff);
+}
+
+/* Over revision, expiry, lengths, service and flags of *record and the key and value at body. */
+uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body);
+
+/*
+ * Copies between shared and private memory in 64-bit relaxed atomic pieces where aligned, so that
+ * a concurrent writer is no data race; what was copied is trusted only after the stripe check.
+ */
+void arena_copy_out(void *to, const void *shared, size_t len);
+void arena_copy_in(void *shared, const void *from, size_t len);
+
+#endif

@@ -1,0 +1,201 @@
+/*
+ * channel - the rings between one worker (and lane) and one store, in a memfd that the supervisor
+ * owns, so that what waits in them outlives either end.
+ *
+ *      worker --- submissions --->  store        the worker is the only producer here,
+ *      worker <-- completions ----  store        the store the only one there
+ *
+ * Every submission has a sequence number: its position since the channel was made, from 0. The
+ * store completes submissions in that order, so completion n answers submission n, and the number
+ * of completions published is the one truth about how far the store has come: a restarted store
+ * goes on at exactly that number. A restarted worker goes on at the number of submissions published
+ * and drops the completions of its predecessor.
+ *
+ * Memory order: a producer fills a slot, then publishes with a release store of its tail; the
+ * consumer reads the tail with acquire. A slot is reused only after the other side is done with
+ * it: submission n + CHANNEL_SLOTS may be written once completion n was consumed, which also makes
+ * room for its completion; so neither ring can overflow unless the worker breaks the rule, and then
+ * only its own requests suffer.
+ *
+ * Doorbells: a consumer publishes "asleep" and looks once more before it blocks on its eventfd; a
+ * producer rings only when it sees that flag. Under load nobody makes a system call.
+ *
+ * Trust: all of it is writable by the worker. The store copies a submission out before it looks at
+ * it, bounds everything, and believes nothing here about what it has already applied.
+ */
+#ifndef STRATO_PROTO_CHANNEL_CHANNEL_H
+#define STRATO_PROTO_CHANNEL_CHANNEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/base/op.h"
+
+#define CHANNEL_MAGIC "STRCHAN" /* with its NUL eight bytes */
+
+enum {
+    CHANNEL_VERSION = 1,
+    CHANNEL_SLOTS = 512,     /* per ring; a power of two */
+    CHANNEL_SLOT_SIZE = 1024,
+    CHANNEL_HITS = 64,       /* slots of the sampled-hits ring; a power of two */
+    CHANNEL_COUNTERS = 384,  /* room for the worker's figures (proto/channel/figures.h) */
+};
+
+enum channel_flags {
+    /* submission: the value was staged over the link under bulk_id; completion: the value waits to
+     * be fetched over the link under this sequence number. The payload then has only the key, or
+     * nothing. */
+    CHANNEL_BULK = 1,
+};
+
+struct channel_submission {
+    uint64_t deadline_ns; /* monotonic clock; not applied later than this */
+    uint64_t expiry_ms;
+    int64_t number;
+    uint64_t bulk_id;
+    uint32_t value_len; /* of the whole value, staged or inline */
+    uint16_t key_len;
+    uint8_t op;
+    uint8_t flags;
+    uint8_t payload[CHANNEL_SLOT_SIZE - 40]; /* key, then the value unless CHANNEL_BULK */
+};
+_Static_assert(sizeof(struct channel_submission) == CHANNEL_SLOT_SIZE, "slot layout");
+
+struct channel_completion {
+    uint64_t sequence; /* of the submission it answers */
+    uint64_t revision;
+    int64_t number;
+    uint32_t value_len;
+    uint16_t status;
+    uint16_t flags;
+    uint8_t payload[CHANNEL_SLOT_SIZE - 32];
+};
+_Static_assert(sizeof(struct channel_completion) == CHANNEL_SLOT_SIZE, "slot layout");
+
+enum { CHANNEL_INLINE_MAX = sizeof(((struct channel_completion *)0)->payload) };
+
+/* Each group of fields has a cache line (or lines) of its own, by who writes it. */
+struct channel_memory {
+    /* Written once, by the store, when it meets a zeroed channel; magic last. */
+    char magic[8];
+    uint32_t version;
+    uint32_t slots;
+    uint32_t slot_size;
+    uint32_t reserved;
+    uint8_t pad0[40];
+
+    /* Written by the worker. */
+    _Atomic uint64_t submitted;     /* submissions published; release */
+    _Atomic uint64_t consumed;      /* completions taken; release */
+    _Atomic uint32_t worker_asleep; /* 1 while the worker may be blocked */
+    _Atomic uint32_t link_trouble;  /* counts up when the worker cannot reach the store by nng */
+    uint8_t pad1[40];
+
+    /* Written by the store. */
+    _Atomic uint64_t completed; /* completions published; release */
+    _Atomic uint32_t store_asleep;
+    uint8_t pad2[52];
+
+    /* Written by the worker: a sample of the records that hot reads hit, as arena slot words, for
+     * the eviction order. Lossy: the store takes what it finds. */
+    _Atomic uint64_t hits_published;
+    uint8_t pad3[56];
+    _Atomic uint64_t hits[CHANNEL_HITS];
+
+    /* Written by the worker, read by the store for its stats: monotonic across worker restarts. */
+    _Atomic uint64_t counters[CHANNEL_COUNTERS];
+
+    struct channel_submission submissions[CHANNEL_SLOTS];
+    struct channel_completion completions[CHANNEL_SLOTS];
+};
+
+/* Bytes that the memfd must have. */
+size_t channel_memory_size(void);
+
+/* ---- Both ends ---- */
+
+/*
+ * Maps the channel read-write. NULL and a reason of at most reason_size bytes when it cannot be
+ * mapped or has an unknown magic or version. A store lays out a zeroed channel; a worker that
+ * meets one fails (stores are started first). fd stays the caller's.
+ */
+struct channel_memory *channel_map(int fd, bool store, char *reason, size_t reason_size);
+void channel_unmap(struct channel_memory **memory);
+
+/* ---- The worker's end ---- */
+
+struct channel_worker {
+    struct channel_memory *memory;
+    int store_doorbell;  /* the store's eventfd */
+    uint64_t submitted;  /* private copy of memory->submitted */
+    uint64_t consumed;   /* private copy of memory->consumed */
+    uint64_t published;  /* what of submitted the store can see */
+};
+
+/* Takes over a mapped channel: drops whatever a predecessor left unanswered. Its submissions are
+ * still carried out; their completions are consumed and ignored by channel_worker_take(). */
+void channel_worker_open(struct channel_worker *worker, struct channel_memory *memory,
+                         int store_doorbell);
+
+/* The next free submission slot, or NULL when CHANNEL_SLOTS requests are under way. Fill it, then
+ * call channel_worker_commit(). *sequence_r is the number it will have. */
+struct channel_submission *channel_worker_slot(struct channel_worker *worker,
+                                               uint64_t *sequence_r);
+void channel_worker_commit(struct channel_worker *worker);
+
+/* Shows all committed submissions to the store and rings its doorbell if it sleeps. Once per round
+ * of the event loop. */
+void channel_worker_flush(struct channel_worker *worker);
+
+/* The oldest unread completion, or NULL. It is the worker's until channel_worker_release(). */
+const struct channel_completion *channel_worker_peek(struct channel_worker *worker);
+void channel_worker_release(struct channel_worker *worker);
+
+/* Before blocking: true when the caller may block now, false when a completion is waiting.
+ * channel_worker_awake() afterwards. */
+bool channel_worker_sleep(struct channel_worker *worker);
+void channel_worker_awake(struct channel_worker *worker);
+
+/* Tells the store's eviction order of a hit. word is the arena slot word. */
+void channel_worker_hit(struct channel_worker *worker, uint64_t word);
+
+/* ---- The store's end ---- */
+
+struct channel_store {
+    struct channel_memory *memory;
+    int worker_doorbell;
+    uint64_t taken;     /* submissions copied out; >= completed */
+    uint64_t completed; /* completions written */
+    uint64_t published; /* what of completed the worker can see */
+    uint64_t hits_seen;
+};
+
+/* Resumes at the number of completions published. */
+void channel_store_open(struct channel_store *store, struct channel_memory *memory,
+                        int worker_doorbell);
+
+/* Copies the next submission out. False when there is none, or when the worker has not consumed
+ * enough completions for another to be written. */
+bool channel_store_take(struct channel_store *store, struct channel_submission *submission_r,
+                        uint64_t *sequence_r);
+
+/* The slot for the next completion, in order of taking; fill all but sequence, then call
+ * channel_store_commit(). Only the first value_len bytes of payload need be written. */
+struct channel_completion *channel_store_slot(struct channel_store *store);
+void channel_store_commit(struct channel_store *store);
+/* Shows all committed completions to the worker and rings its doorbell if it sleeps. */
+void channel_store_flush(struct channel_store *store);
+
+bool channel_store_sleep(struct channel_store *store);
+void channel_store_awake(struct channel_store *store);
+
+/* The next reported hit; false when there is none. */
+bool channel_store_hit(struct channel_store *store, uint64_t *word_r);
+
+/* Adds one to an eventfd; a full one is as good as rung. */
+void doorbell_ring(int fd);
+/* Takes all rings. */
+void doorbell_clear(int fd);
+
+#endif

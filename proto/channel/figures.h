@@ -1,0 +1,33 @@
+/*
+ * figures - a worker's counters, kept in its channel so that they outlive it and so that any
+ * process can show every worker's. One row each: position, metric name, label, help.
+ *
+ * Positions index channel_memory.counters of the worker's channel to the first backend in use.
+ * All count up only, but for the gauges named so.
+ */
+#ifndef STRATO_PROTO_CHANNEL_FIGURES_H
+#define STRATO_PROTO_CHANNEL_FIGURES_H
+
+#include "proto/base/op.h"
+
+enum {
+    FIGURE_LATENCY_BUCKETS = 16, /* upper bounds 2^k microseconds, k = 4..18, then +Inf */
+    FIGURE_LATENCY_FIRST_LOG2 = 4,
+};
+
+enum figure {
+    FIGURE_CONNECTIONS_OPEN = 0, /* gauge; reset by a new worker */
+    FIGURE_CONNECTIONS_TOTAL,
+    FIGURE_CONNECTIONS_REFUSED, /* over max_connections */
+    FIGURE_BYTES_IN,
+    FIGURE_BYTES_OUT,
+    FIGURE_BAD_REQUESTS, /* no operation could be made of it */
+    FIGURE_READS_LOCAL,  /* answered from the arena in the worker */
+    FIGURE_READS_FORWARDED,
+    FIGURE_ENDED_STATUS, /* + enum status: operations ended, by outcome */
+    FIGURE_REQUESTS = FIGURE_ENDED_STATUS + STATUS_COUNT, /* + enum op */
+    FIGURE_LATENCY = FIGURE_REQUESTS + OP_COUNT, /* + 17 * write: buckets, then the sum in ns */
+    FIGURE_COUNT = FIGURE_LATENCY + 2 * (FIGURE_LATENCY_BUCKETS + 1),
+};
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * link - the conversation between workers and a store over nng, and the only code that knows nng.
+ *
+ * The store listens on one ipc socket in the run directory and answers; workers dial and ask. Raw
+ * REQ/REP is used, so that nothing is ever resent behind our back: correlation ids are ours, every
+ * message carries one, and an answer that does not come is the caller's deadline's business.
+ * Messages are the protobuf messages of control.proto; one larger than LINK_MESSAGE_MAX is refused
+ * by nng itself. nng's own threads only move messages; our code runs in the caller's event loop.
+ *
+ * nng 1.5.2 can lose a listener or a dialer for good when a peer vanishes in the handshake. So a
+ * client without a pipe for LINK_PATIENCE_MS makes itself anew, and says so in its channel
+ * (link_trouble), upon which the store makes its listener anew.
+ */
+#ifndef STRATO_PROTO_LINK_LINK_H
+#define STRATO_PROTO_LINK_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/base/bytes.h"
+#include "proto/base/status.h"
+#include "proto/link/control.pb-c.h"
+
+enum {
+    LINK_VERSION = 1,
+    LINK_CHUNK = 256 * 1024,          /* most payload bytes in one message */
+    LINK_MESSAGE_MAX = 320 * 1024,
+    LINK_PATIENCE_MS = 200,
+};
+
+/* ---- The store's end ---- */
+
+struct link_server;
+
+/* Listens; a stale socket file is replaced. NULL and a reason when it cannot. */
+struct link_server *link_server_open(const char *url, char *reason, size_t reason_size);
+void link_server_close(struct link_server **server);
+/* Readable when link_server_receive() has something. Stays the same for the server's life, also
+ * across link_server_renew(). */
+int link_server_fd(const struct link_server *server);
+
+struct link_peer { /* where an answer goes */
+    uint8_t header[64];
+    uint32_t header_len;
+    uint32_t pipe; /* nng's pipe id; identifies one connection */
+};
+
+/* Takes the next request, without blocking; NULL when there is none. Messages that do not parse
+ * are dropped and counted. Free it with strato__control__request__free_unpacked(request, NULL). */
+Strato__Control__Request *link_server_receive(struct link_server *server,
+                                              struct link_peer *peer_r);
+/* Sends without blocking; an answer that cannot be sent is dropped (the asker will ask again). */
+void link_server_reply(struct link_server *server, const struct link_peer *peer,
+                       const Strato__Control__Reply *reply);
+/* The next connection that ended since the last call, by its pipe id; 0 when there is none. */
+uint32_t link_server_gone(struct link_server *server);
+/* Makes the listener anew. Connections break and are dialled again. At most once per
+ * LINK_PATIENCE_MS, else it does nothing. */
+void link_server_renew(struct link_server *server, uint64_t now_ms);
+
+/* ---- The worker's end ---- */
+
+struct link_client;
+
+struct link_client *link_client_open(const char *url, char *reason, size_t reason_size);
+void link_client_close(struct link_client **client);
+int link_client_fd(const struct link_client *client);
+
+/* Sends without blocking. False when there is no connection now or its queue is full: try again
+ * later. request->id is the caller's correlation id (31 bits). */
+bool link_client_send(struct link_client *client, const Strato__Control__Request *request);
+/* Takes the next answer; NULL when there is none. Free it with
+ * strato__control__reply__free_unpacked(reply, NULL). */
+Strato__Control__Reply *link_client_receive(struct link_client *client);
+/* Counts up each time a connection is made: what was sent before is to be asked again. */
+uint64_t link_client_epoch(const struct link_client *client);
+bool link_client_connected(const struct link_client *client);
+/* Housekeeping; call it each time round. True when it made itself anew just now (report
+ * link_trouble). */
+bool link_client_tick(struct link_client *client, uint64_t now_ms);
+
+#endif

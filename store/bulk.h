@@ -1,0 +1,39 @@
+/*
+ * bulk - values too large for a ring slot, in the store: those staged by workers before they are
+ * submitted, and long answers waiting to be fetched. Private to the process: a restarted store has
+ * none, says STATUS_RESTAGE for what it no longer has, and the worker sends it again.
+ *
+ * Bounded: per channel at most BULK_PER_CHANNEL of each kind and max_value bytes for a staged one;
+ * beyond that the oldest goes. All of a channel's go when its worker says hello anew.
+ */
+#ifndef STRATO_STORE_BULK_H
+#define STRATO_STORE_BULK_H
+
+#include "proto/base/bytes.h"
+#include "proto/base/status.h"
+
+enum { BULK_PER_CHANNEL = 64 };
+
+struct bulk;
+
+struct bulk *bulk_open(unsigned channels, uint64_t max_value);
+void bulk_close(struct bulk **bulk);
+
+/* Takes a piece. STATUS_OK; STATUS_TOO_LARGE (total over max_value); STATUS_RESTAGE when offset is
+ * not where the last piece ended (start at 0 again); STATUS_INVALID for an impossible one. */
+enum status bulk_stage(struct bulk *bulk, unsigned channel, uint64_t bulk_id, uint64_t total,
+                       uint64_t offset, struct bytes piece) MUST_CHECK;
+/* A complete staged value; false when there is none. Borrowed until the next call here. It stays
+ * until dropped. */
+bool bulk_staged(struct bulk *bulk, unsigned channel, uint64_t bulk_id, struct bytes *value_r);
+void bulk_drop_staged(struct bulk *bulk, unsigned channel, uint64_t bulk_id);
+
+/* Keeps a copy of a long answer. */
+void bulk_keep(struct bulk *bulk, unsigned channel, uint64_t sequence, struct bytes value);
+bool bulk_kept(struct bulk *bulk, unsigned channel, uint64_t sequence, struct bytes *value_r);
+void bulk_drop_kept(struct bulk *bulk, unsigned channel, uint64_t sequence);
+
+/* A new worker is on this channel: all of its predecessor's goes. */
+void bulk_forget(struct bulk *bulk, unsigned channel);
+
+#endif

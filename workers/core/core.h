@@ -1,0 +1,93 @@
+/*
+ * core - what every worker does whatever protocol it speaks: check a request, answer a read from
+ * the arena, submit everything else to the right store, and complete it when the answer comes.
+ *
+ * Single-threaded: all calls from the worker's one event loop. A protocol front end embeds a
+ * struct core_call in its own request object, fills request, and calls core_start(). The call is
+ * answered exactly once: at once (core_start returns true) or later through done(), never both,
+ * and not after core_cancel().
+ *
+ *     front end --core_start--> validate -> arena hit? ----------------> true, reply filled
+ *                                              | no
+ *                                              v
+ *                      ring slot (large values staged over the link first)
+ *                                              |
+ *     done(call) <--core_poll-- completion (large answers fetched over the link)
+ */
+#ifndef STRATO_WORKERS_CORE_CORE_H
+#define STRATO_WORKERS_CORE_CORE_H
+
+#include "proto/run/run.h"
+
+struct core;
+
+struct core_call {
+    /* Set by the front end before core_start(); borrowed until the call is answered. */
+    struct request request;
+    uint64_t deadline_ns; /* monotonic; 0 takes request_timeout from now */
+    void (*done)(struct core_call *call);
+
+    /* Set by the core. reply.value is valid until core_start() or core_poll() is called again, or
+     * inside done() until it returns: copy or send it there and then. */
+    struct reply reply;
+    /* When reply.status is not STATUS_OK: what is wrong and what is allowed, never NULL. Same
+     * lifetime. */
+    const char *error;
+
+    /* The core's own. */
+    struct core_state {
+        struct core_call *next, *prev;
+        uint64_t sequence;
+        uint64_t started_ns;
+        uint8_t phase;
+        uint8_t backend;
+        struct core_bulk *bulk;
+    } state;
+};
+
+/* Opens arenas, channels and links as run.h gives them. Ends the process through run_child_fail()
+ * when it cannot. The core lives as long as the process. */
+struct core *core_open(const struct run_child *child);
+
+/* True: answered, call->reply is filled. False: done() will be called by core_poll(). */
+bool core_start(struct core *core, struct core_call *call);
+
+/* Forgets a call that core_start() left open, for instance because its client is gone. What it
+ * asked for may still be carried out. */
+void core_cancel(struct core *core, struct core_call *call);
+
+/*
+ * The event loop's side, in this order each round:
+ *     epoll_wait(...)                  on the fds that core_add_fds() added (doorbell, links)
+ *     ... handle connections, core_start() ...
+ *     core_poll(core, now_ns)          completions, deadlines, link
+ *     core_flush(core)                 shows submissions to the stores (may ring a doorbell)
+ *     core_sleep(core, now_ns)         how long epoll_wait may block, in ms; 0 when there is work
+ */
+void core_add_fds(struct core *core, int epoll_fd, void *tag);
+/* Returns how many calls were completed. */
+unsigned core_poll(struct core *core, uint64_t now_ns);
+void core_flush(struct core *core);
+int core_sleep(struct core *core, uint64_t now_ns);
+/* After epoll_wait returned. */
+void core_awake(struct core *core);
+/* Calls under way; a draining worker exits at 0. */
+unsigned core_open_calls(const struct core *core);
+
+/* Which backend does not answer now, for /readyz and health: STATUS_OK, or STATUS_UNAVAILABLE and
+ * its name. A backend answers while its store takes submissions (a probe is out at most 1 s). */
+enum status core_ready(struct core *core, const char **backend_r);
+
+/* The worker's figures, see proto/channel/figures.h. */
+void core_count(struct core *core, unsigned figure, uint64_t add);
+void core_gauge(struct core *core, unsigned figure, uint64_t value);
+
+/*
+ * Asks every store for its stats and collects them as Prometheus text. Done is called by
+ * core_poll() once, with text borrowed for the call; stores that do not answer within 1 s are
+ * left out.
+ */
+void core_stats(struct core *core, void (*done)(void *context, struct bytes text), void *context);
+void core_stats_cancel(struct core *core, void *context);
+
+#endif
