@@ -20,7 +20,7 @@
 
 enum { FDS_MAX = 4096, EVENTS = 256, BURST = 64 };
 
-static const char body[] = "{\"value\":\"01234567890123456789012345678901234567890123456789012\"}";
+static const char body[] = "{\"value\":\"0123456789012345678901234567890123456789012345678901\"}";
 static char reply[256];
 static size_t reply_len;
 static unsigned char matched[FDS_MAX]; /* bytes of \r\n\r\n seen at the end so far, by descriptor */
