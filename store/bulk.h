@@ -3,8 +3,8 @@
  * submitted, and long answers waiting to be fetched. Private to the process: a restarted store has
  * none, says STATUS_RESTAGE for what it no longer has, and the worker sends it again.
  *
- * Bounded: per channel at most BULK_PER_CHANNEL of each kind and max_value bytes for a staged one;
- * beyond that the oldest goes. All of a channel's go when its worker says hello anew.
+ * Bounded: per channel at most CHANNEL_SLOTS of each kind and BULK_PER_CHANNEL times max_value
+ * bytes; beyond that the oldest goes. All of a channel's go when a new worker says hello on it.
  */
 #ifndef STRATO_STORE_BULK_H
 #define STRATO_STORE_BULK_H
@@ -19,8 +19,9 @@ struct bulk;
 struct bulk *bulk_open(unsigned channels, uint64_t max_value);
 void bulk_close(struct bulk **bulk);
 
-/* Takes a piece. STATUS_OK; STATUS_TOO_LARGE (total over max_value); STATUS_RESTAGE when offset is
- * not where the last piece ended (start at 0 again); STATUS_INVALID for an impossible one. */
+/* Takes a piece. STATUS_OK, also for the last piece once more; STATUS_TOO_LARGE (total over
+ * max_value); STATUS_RESTAGE when offset is not where the last piece ended (start at 0 again);
+ * STATUS_INVALID for an impossible one. */
 enum status bulk_stage(struct bulk *bulk, unsigned channel, uint64_t bulk_id, uint64_t total,
                        uint64_t offset, struct bytes piece) MUST_CHECK;
 /* A complete staged value; false when there is none. Borrowed until the next call here. It stays
@@ -33,7 +34,10 @@ void bulk_keep(struct bulk *bulk, unsigned channel, uint64_t sequence, struct by
 bool bulk_kept(struct bulk *bulk, unsigned channel, uint64_t sequence, struct bytes *value_r);
 void bulk_drop_kept(struct bulk *bulk, unsigned channel, uint64_t sequence);
 
-/* A new worker is on this channel: all of its predecessor's goes. */
+/* A new worker is on this channel, or there is none any more: all that was there goes. */
 void bulk_forget(struct bulk *bulk, unsigned channel);
+
+/* Bytes held now, of both kinds. */
+uint64_t bulk_bytes(const struct bulk *bulk);
 
 #endif

@@ -82,10 +82,10 @@ struct arena_header {
     uint32_t header_size;
     uint64_t size;
     uint64_t generation;      /* counts wipes; random in its upper half */
-    uint64_t hash_seed;       /* chosen anew with each generation */
+    _Atomic uint64_t hash_seed; /* chosen anew with each generation, in a raw arena only */
     _Atomic uint64_t state;   /* enum arena_state */
     _Atomic uint64_t revision; /* the last one given; never smaller than any record's */
-    _Atomic uint64_t committed; /* heap bytes whose pages are allocated; from the heap's start */
+    uint64_t identity_check; /* arena_identity_check() */
     uint8_t pad0[64];
     struct arena_intent intent;
     uint8_t pad1[88];
@@ -160,6 +160,9 @@ static inline bool arena_word_matches(uint64_t word, uint64_t hash)
 {
     return word != 0 && word >> 48 == (hash & 0xffff);
 }
+
+/* Over magic (as it will be), version, header_size, size, generation and hash_seed. */
+uint64_t arena_identity_check(const struct arena_header *header);
 
 /* Over revision, expiry, lengths, service and flags of *record and the key and value at body. */
 uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body);

@@ -18,7 +18,7 @@
  * only its own requests suffer.
  *
  * Doorbells: a consumer publishes "asleep" and looks once more before it blocks on its eventfd; a
- * producer rings only when it sees that flag. Under load nobody makes a system call.
+ * producer rings only when it sees that flag, and takes it. Under load nobody makes a system call.
  *
  * Trust: all of it is writable by the worker. The store copies a submission out before it looks at
  * it, bounds everything, and believes nothing here about what it has already applied.
@@ -117,11 +117,15 @@ size_t channel_memory_size(void);
 
 /*
  * Maps the channel read-write. NULL and a reason of at most reason_size bytes when it cannot be
- * mapped or has an unknown magic or version. A store lays out a zeroed channel; a worker that
- * meets one fails (stores are started first). fd stays the caller's.
+ * mapped or has an unknown magic or version. A zeroed one is raw: the store accepts and lays it
+ * out, a worker fails (stores are started first). fd stays the caller's.
  */
 struct channel_memory *channel_map(int fd, bool store, char *reason, size_t reason_size);
 void channel_unmap(struct channel_memory **memory);
+/* A channel that no store has laid out yet, and laying it out: before that the store forgets what
+ * it had applied for another channel of this number. */
+bool channel_is_raw(const struct channel_memory *memory);
+void channel_lay_out(struct channel_memory *memory);
 
 /* ---- The worker's end ---- */
 
@@ -166,8 +170,8 @@ struct channel_store {
     struct channel_memory *memory;
     int worker_doorbell;
     uint64_t taken;     /* submissions copied out; >= completed */
-    uint64_t completed; /* completions written */
-    uint64_t published; /* what of completed the worker can see */
+    uint64_t completed; /* completions published */
+    uint64_t rung;      /* up to which the worker has been woken */
     uint64_t hits_seen;
 };
 
@@ -180,11 +184,11 @@ void channel_store_open(struct channel_store *store, struct channel_memory *memo
 bool channel_store_take(struct channel_store *store, struct channel_submission *submission_r,
                         uint64_t *sequence_r);
 
-/* The slot for the next completion, in order of taking; fill all but sequence, then call
+/* The slot for the next completion, in order of taking; fill all but sequence, then publish it with
  * channel_store_commit(). Only the first value_len bytes of payload need be written. */
 struct channel_completion *channel_store_slot(struct channel_store *store);
 void channel_store_commit(struct channel_store *store);
-/* Shows all committed completions to the worker and rings its doorbell if it sleeps. */
+/* Rings the worker's doorbell if it sleeps and completions were published since the last time. */
 void channel_store_flush(struct channel_store *store);
 
 bool channel_store_sleep(struct channel_store *store);

@@ -22,12 +22,14 @@ enum backend { BACKEND_MEMORY = 0, BACKEND_DISK = 1, BACKEND_REDIS = 2, BACKEND_
 const char *backend_name(enum backend backend);
 /* Whether this build contains the backend's engine. */
 bool backend_built(enum backend backend);
+/* Whether this build contains the protocol's worker; grpc false means http. */
+bool protocol_built(bool grpc);
 
 enum sync_mode { SYNC_COMMIT, SYNC_INTERVAL, SYNC_OFF };
 
 enum {
-    CONF_TEXT_MAX = 512,    /* longest string value, with its NUL */
-    CONF_WORKERS_MAX = 32,  /* most workers of one kind */
+    CONF_TEXT_MAX = 512,   /* longest string value, with its NUL */
+    CONF_WORKERS_MAX = 32, /* most workers of one kind */
 };
 
 /* All times in milliseconds, all sizes in bytes. */
@@ -41,6 +43,7 @@ struct conf {
     uint64_t drain_timeout_ms;
     uint64_t max_value;
     enum backend services[SERVICE_COUNT]; /* resolved: [services], else [strato] backend */
+    unsigned services_named;              /* bit 1 << service: it is named in [services] */
     struct conf_protocol {
         bool enabled;
         char listen[CONF_TEXT_MAX]; /* ADDRESS:PORT, [IPV6]:PORT; port 0 takes a free one */
@@ -49,7 +52,7 @@ struct conf {
         uint64_t max_connections;   /* http; per worker */
     } http, grpc;
     uint64_t memory_size;
-    char disk_path[CONF_TEXT_MAX];
+    char disk_path[CONF_TEXT_MAX]; /* absolute in a child; else relative to data_dir */
     uint64_t disk_map_size;
     enum sync_mode disk_sync;
     uint64_t disk_sync_interval_ms;
@@ -57,6 +60,10 @@ struct conf {
     bool redis_cluster;
     uint64_t redis_timeout_ms;
 };
+
+struct sockaddr_storage;
+/* Reads ADDRESS:PORT or [IPV6]:PORT, numbers only. The length of the address; 0 if it is none. */
+unsigned conf_address(const char *text, struct sockaddr_storage *address_r);
 
 /* Whether some service is kept by this backend. */
 bool conf_uses(const struct conf *conf, enum backend backend);
@@ -67,7 +74,9 @@ void conf_defaults(struct conf *conf, bool here);
 
 /*
  * Reads an INI file with its includes over *conf (set the defaults first), checks everything, and
- * appends one line per problem, "file:line: what is wrong", to problems.
+ * appends one line per problem, "file:line: what is wrong", to problems. Included files are read
+ * after the file that names them, in the order of their names, and override it. Paths become
+ * absolute, from the current directory.
  * STATUS_OK only when there is none; conf is unusable otherwise. Blocks on the file system.
  */
 enum status conf_load(struct conf *conf, const char *path, struct buffer *problems) MUST_CHECK;
@@ -82,7 +91,7 @@ enum status conf_set(struct conf *conf, const char *section, const char *key, co
 enum status conf_check(const struct conf *conf, const char *where,
                        struct buffer *problems) MUST_CHECK;
 
-/* Appends canonical INI text; conf_load() of it gives the same conf. */
+/* Appends canonical INI text; conf_load() of it gives the same conf, with disk_path absolute. */
 void conf_write(const struct conf *conf, struct buffer *text);
 
 /* Reads what conf_write() wrote from a descriptor (pread from offset 0). For children. */

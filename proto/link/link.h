@@ -7,9 +7,11 @@
  * Messages are the protobuf messages of control.proto; one larger than LINK_MESSAGE_MAX is refused
  * by nng itself. nng's own threads only move messages; our code runs in the caller's event loop.
  *
- * nng 1.5.2 can lose a listener or a dialer for good when a peer vanishes in the handshake. So a
- * client without a pipe for LINK_PATIENCE_MS makes itself anew, and says so in its channel
- * (link_trouble), upon which the store makes its listener anew.
+ * A listener or dialer of nng 1.5.2 can stop for good when a peer vanishes in the handshake (see
+ * wire.c, which prevents the known way). A stopped listener still accepts, so what its victim sees
+ * is a connection on which nothing is ever answered. So a client that has no connection, or no
+ * answer on the one it has, makes its dialer anew and says so in its channel (link_trouble), upon
+ * which the store makes its listener anew.
  */
 #ifndef STRATO_PROTO_LINK_LINK_H
 #define STRATO_PROTO_LINK_LINK_H
@@ -25,7 +27,8 @@ enum {
     LINK_VERSION = 1,
     LINK_CHUNK = 256 * 1024,          /* most payload bytes in one message */
     LINK_MESSAGE_MAX = 320 * 1024,
-    LINK_PATIENCE_MS = 200,
+    LINK_PATIENCE_MS = 200,           /* without an answer; doubles up to LINK_PATIENCE_MAX_MS */
+    LINK_PATIENCE_MAX_MS = 3200,
 };
 
 /* ---- The store's end ---- */
@@ -35,8 +38,7 @@ struct link_server;
 /* Listens; a stale socket file is replaced. NULL and a reason when it cannot. */
 struct link_server *link_server_open(const char *url, char *reason, size_t reason_size);
 void link_server_close(struct link_server **server);
-/* Readable when link_server_receive() has something. Stays the same for the server's life, also
- * across link_server_renew(). */
+/* Readable when link_server_receive() has something. Stays the same for the server's life. */
 int link_server_fd(const struct link_server *server);
 
 struct link_peer { /* where an answer goes */
@@ -46,24 +48,27 @@ struct link_peer { /* where an answer goes */
 };
 
 /* Takes the next request, without blocking; NULL when there is none. Messages that do not parse
- * are dropped and counted. Free it with strato__control__request__free_unpacked(request, NULL). */
+ * are dropped. Free it with strato__control__request__free_unpacked(request, NULL). */
 Strato__Control__Request *link_server_receive(struct link_server *server,
                                               struct link_peer *peer_r);
 /* Sends without blocking; an answer that cannot be sent is dropped (the asker will ask again). */
 void link_server_reply(struct link_server *server, const struct link_peer *peer,
                        const Strato__Control__Reply *reply);
-/* The next connection that ended since the last call, by its pipe id; 0 when there is none. */
-uint32_t link_server_gone(struct link_server *server);
-/* Makes the listener anew. Connections break and are dialled again. At most once per
- * LINK_PATIENCE_MS, else it does nothing. */
-void link_server_renew(struct link_server *server, uint64_t now_ms);
+/* Whether the connection that a request came on still stands. */
+bool link_server_connected(const struct link_server *server, uint32_t pipe);
+/* Makes the listener anew; connections that stand are not touched. At most once per
+ * LINK_PATIENCE_MS, else it does nothing. False when it did nothing or could not (logged). */
+bool link_server_renew(struct link_server *server, uint64_t now_ms);
 
 /* ---- The worker's end ---- */
 
 struct link_client;
 
+/* NULL and a reason only when the url or this process is at fault; does not wait for the store. */
 struct link_client *link_client_open(const char *url, char *reason, size_t reason_size);
 void link_client_close(struct link_client **client);
+/* Readable when there is an answer, or a connection was made or lost. Stays the same for the
+ * client's life. */
 int link_client_fd(const struct link_client *client);
 
 /* Sends without blocking. False when there is no connection now or its queue is full: try again
@@ -75,8 +80,11 @@ Strato__Control__Reply *link_client_receive(struct link_client *client);
 /* Counts up each time a connection is made: what was sent before is to be asked again. */
 uint64_t link_client_epoch(const struct link_client *client);
 bool link_client_connected(const struct link_client *client);
-/* Housekeeping; call it each time round. True when it made itself anew just now (report
- * link_trouble). */
+/* Housekeeping; call it each time round, and at least every 50 ms while link_client_answered() is
+ * false. True when it made its dialer anew just now (report link_trouble). Each connection must be
+ * asked something at once, or it counts as dead. */
 bool link_client_tick(struct link_client *client, uint64_t now_ms);
+/* Whether the connection there is now has ever answered. */
+bool link_client_answered(const struct link_client *client);
 
 #endif

@@ -7,13 +7,15 @@
  *
  *     stdout, stderr  log lines; the supervisor relays them and keeps the last one
  *     SIGTERM         finish what is open (bounded by drain_timeout) and exit RUN_EXIT_OK
- *     SIGINT, SIGHUP  ignored by children (a terminal sends them to the whole group)
+ *     SIGINT, SIGHUP  ignored by children, each of which also has a process group of its own
  *     death of the supervisor: RUN_FD_LIFE reads end-of-file, and PR_SET_PDEATHSIG kills
  *
  * The status pipe carries lines, child to supervisor, each at most RUN_STATUS_MAX bytes:
  *     "ready\n"         it serves; the supervisor never assumes this
  *     "fail TEXT\n"     it cannot start, and why; it exits next
- *     "beat\n"          it is alive (its loop came round); at least every RUN_BEAT_MS when ready
+ *     "beat\n"          it is alive (its loop came round); at least every RUN_BEAT_MS when ready.
+ *                       Who says nothing for RUN_SILENCE_MS when ready, or for RUN_START_MS while
+ *                       it starts, is killed and restarted (one stopped by SIGSTOP too)
  * What a child says there is gossip: an unknown line is logged and ignored.
  *
  * Lanes: a worker slot has two channels to each store, so that a successor can start on one while
@@ -58,16 +60,20 @@ enum {
 enum {
     RUN_STATUS_MAX = 512,
     RUN_BEAT_MS = 5000,
+    RUN_SILENCE_MS = 6 * RUN_BEAT_MS,
+    RUN_START_MS = 60000,
     RUN_LANES = 2,
+    RUN_NAME_MAX = 32, /* bytes of a process's name, with its NUL */
+    RUN_URL_MAX = 600, /* bytes of a link's url, with its NUL */
 };
 
 /* Channels that a store serves: RUN_LANES for every worker of every enabled protocol. */
 unsigned run_channel_count(const struct conf *conf);
 /* Number of the first worker of a kind in the count above; grpc false means http. */
 unsigned run_worker_base(const struct conf *conf, bool grpc);
-/* Writes "http-0" and so on for a worker number. name holds at least 32 bytes. */
+/* Writes "http-0" and so on for a worker number. name holds RUN_NAME_MAX bytes. */
 void run_worker_name(const struct conf *conf, unsigned worker, char *name);
-/* Where a store's nng socket is: "ipc://RUN_DIR/store-memory.link". url holds 600 bytes. */
+/* Where a store's nng socket is: "ipc://RUN_DIR/store-memory.link". url holds RUN_URL_MAX bytes. */
 void run_link_url(const struct conf *conf, enum backend backend, char *url);
 
 /* ---- The child's skeleton ---- */
@@ -83,8 +89,9 @@ struct run_child {
 
 /*
  * Takes up what the supervisor left: parses argv, reads the configuration, opens the log, blocks
- * the signals and makes stop_fd, names the process, asks for PR_SET_PDEATHSIG. On any mismatch it
- * reports "fail" and exits; so it returns only a usable child. Does not block.
+ * the signals and makes stop_fd, names the process, asks for PR_SET_PDEATHSIG, arms its failpoint.
+ * On any mismatch it reports "fail" and exits; so it returns only a usable child. Call it first,
+ * before any thread is started. Does not block.
  */
 void run_child_start(struct run_child *child, int argc, char **argv);
 

@@ -20,11 +20,13 @@
 #include "proto/run/run.h"
 
 struct core;
+struct core_store;
+struct transfer_job;
 
 struct core_call {
     /* Set by the front end before core_start(); borrowed until the call is answered. */
     struct request request;
-    uint64_t deadline_ns; /* monotonic; 0 takes request_timeout from now */
+    uint64_t deadline_ns; /* monotonic; 0, or one past request_timeout, takes request_timeout */
     void (*done)(struct core_call *call);
 
     /* Set by the core. reply.value is valid until core_start() or core_poll() is called again, or
@@ -36,12 +38,16 @@ struct core_call {
 
     /* The core's own. */
     struct core_state {
-        struct core_call *next, *prev;
-        uint64_t sequence;
+        struct core_call *next, *prev; /* while it waits for room */
+        struct core_store *store;
+        struct transfer_job *job; /* while staging or fetching */
+        uint64_t sequence;        /* while submitted or fetching */
+        uint64_t bulk_id;         /* of the staged value; 0: not staged */
         uint64_t started_ns;
+        uint64_t deadline_ns;
+        uint32_t timer; /* place in the deadlines, counted from 1; 0: none */
         uint8_t phase;
-        uint8_t backend;
-        struct core_bulk *bulk;
+        uint8_t op; /* as submitted: a lost answer of SetAdd is asked for again as SetGet */
     } state;
 };
 
@@ -59,6 +65,7 @@ void core_cancel(struct core *core, struct core_call *call);
 /*
  * The event loop's side, in this order each round:
  *     epoll_wait(...)                  on the fds that core_add_fds() added (doorbell, links)
+ *     core_awake(core, noticed)
  *     ... handle connections, core_start() ...
  *     core_poll(core, now_ns)          completions, deadlines, link
  *     core_flush(core)                 shows submissions to the stores (may ring a doorbell)
@@ -69,23 +76,36 @@ void core_add_fds(struct core *core, int epoll_fd, void *tag);
 unsigned core_poll(struct core *core, uint64_t now_ns);
 void core_flush(struct core *core);
 int core_sleep(struct core *core, uint64_t now_ns);
-/* After epoll_wait returned. */
-void core_awake(struct core *core);
+/* After epoll_wait returned; noticed: it reported the tag of core_add_fds(). */
+void core_awake(struct core *core, bool noticed);
 /* Calls under way; a draining worker exits at 0. */
 unsigned core_open_calls(const struct core *core);
 
-/* Which backend does not answer now, for /readyz and health: STATUS_OK, or STATUS_UNAVAILABLE and
- * its name. A backend answers while its store takes submissions (a probe is out at most 1 s). */
-enum status core_ready(struct core *core, const char **backend_r);
+/*
+ * The moment at which a cached value expires that is to live ttl_s seconds from now_ms (wall
+ * clock); 0 takes the default of 5 s. STATUS_INVALID outside 0..INT32_MAX: core_ttl_error says so.
+ */
+enum status core_expiry(int64_t ttl_s, uint64_t now_ms, uint64_t *expiry_ms_r) MUST_CHECK;
+extern const char core_ttl_error[];
+
+/*
+ * Whether all backends answer, for /readyz and health: each is sent a read through its ring. Done
+ * is called once, by core_poll(): STATUS_OK, or STATUS_UNAVAILABLE and the name of a backend that
+ * did not answer within 1 s. An answer is good for 1 s more.
+ */
+void core_ready(struct core *core,
+                void (*done)(void *context, enum status status, const char *backend),
+                void *context);
+void core_ready_cancel(struct core *core, void *context);
 
 /* The worker's figures, see proto/channel/figures.h. */
 void core_count(struct core *core, unsigned figure, uint64_t add);
 void core_gauge(struct core *core, unsigned figure, uint64_t value);
 
 /*
- * Asks every store for its stats and collects them as Prometheus text. Done is called by
- * core_poll() once, with text borrowed for the call; stores that do not answer within 1 s are
- * left out.
+ * Asks every store for its stats and collects them, with this process's own, as Prometheus text.
+ * Done is called by core_poll() once, with text borrowed for the call; stores that do not answer
+ * within 1 s are left out.
  */
 void core_stats(struct core *core, void (*done)(void *context, struct bytes text), void *context);
 void core_stats_cancel(struct core *core, void *context);

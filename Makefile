@@ -1,0 +1,67 @@
+# The tasks of everyday work. Each installs what it needs first (packaging/install-deps.sh, which
+# is done at once when all is there) and works without a terminal.
+.PHONY: help run build test test-long bench lint format clean
+.DEFAULT_GOAL := help
+
+DEPS = packaging/install-deps.sh
+SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+
+# Configures a preset only once; Ninja configures again by itself when a CMakeLists.txt changes.
+define build_preset
+	@test -f $(1)/build.ninja || cmake --preset $(2) >build-$(2).log 2>&1 || \
+		{ cat build-$(2).log; rm -f build-$(2).log; exit 1; }
+	@rm -f build-$(2).log
+	@cmake --build --preset $(2) $(3) -- --quiet
+endef
+
+help:
+	@echo "make run     build and run stratod in the foreground, on its defaults"
+	@echo "make build   the release, in build/ (build/bin/stratod)"
+	@echo "make test    every test: unit, conformance, integration, fuzz; with and without sanitizers"
+	@echo "make test-long   the tests that are scaled down in make test, at full size"
+	@echo "make bench   speed, side by side with a bare epoll loop and with webdis + Redis"
+	@echo "make lint    clang-format and clang-tidy; make format formats in place"
+	@echo "make clean   removes build/"
+
+run: build
+	@exec build/bin/stratod
+
+build:
+	@$(DEPS) build
+	$(call build_preset,build,release)
+
+# All runs are made even when one fails, so that one report shows everything.
+test:
+	@$(DEPS) test
+	$(call build_preset,build/dev,dev)
+	$(call build_preset,build/asan,asan)
+	$(call build_preset,build/tsan,tsan,--target torture)
+	$(call build_preset,build/fuzz,fuzz,--target fuzzers)
+	@failed=; \
+	for preset in tsan fuzz asan dev; do \
+		echo "== ctest --preset $$preset"; \
+		ctest --preset $$preset || failed="$$failed $$preset"; \
+	done; \
+	test -z "$$failed" || { echo "failed in:$$failed"; exit 1; }
+
+test-long:
+	@$(DEPS) test
+	$(call build_preset,build/dev,dev)
+	@STRATO_LONG=1 ctest --preset dev -L long
+
+bench: build
+	@$(DEPS) bench
+	@/usr/bin/python3 tests/bench/bench.py
+
+lint:
+	@$(DEPS) lint
+	$(call build_preset,build/dev,dev)
+	@clang-format --dry-run --Werror $(SOURCES)
+	@run-clang-tidy -quiet -p build/dev 2>/dev/null
+
+format:
+	@$(DEPS) lint
+	@clang-format -i $(SOURCES)
+
+clean:
+	@rm -rf build

@@ -1,0 +1,68 @@
+#!/bin/sh
+# Installs the Debian packages that a task needs, and only those that are missing.
+# Usage: install-deps.sh build|test|bench|lint ...
+# Works as root or with sudo; says what to install by hand where it cannot.
+set -eu
+
+# What `make build` and `make run` need, and so what each other task needs too.
+build="gcc libc6-dev cmake ninja-build pkg-config libinih-dev libjansson-dev libnng-dev
+    libprotobuf-c-dev protobuf-c-compiler libxxhash-dev"
+# clang and its runtime are for the fuzzers.
+test="libcmocka-dev python3 python3-pytest clang libclang-rt-14-dev procps"
+bench="python3 wrk redis-server webdis"
+lint="clang clang-tidy clang-format"
+
+wanted=$build
+for task in "$@"; do
+    case $task in
+    build) ;;
+    test) wanted="$wanted $test" ;;
+    bench) wanted="$wanted $bench" ;;
+    lint) wanted="$wanted $test $lint" ;;
+    *) echo "usage: $0 build|test|bench|lint ..." >&2; exit 2 ;;
+    esac
+done
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "No dpkg here; what Debian calls these must be installed:" $wanted >&2
+    exit 0
+fi
+
+# Packages are named once each below; a package that dpkg does not know prints nothing.
+have=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |
+    sed -n 's/^installed //p')
+missing=
+for package in $wanted; do
+    case "
+$have
+" in
+    *"
+$package
+"*) ;;
+    *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "Missing packages; as root: apt-get install --no-install-recommends$missing" >&2
+        exit 1
+    fi
+    as_root=sudo
+fi
+echo "Installing:$missing"
+apt() {
+    # A list that another program holds locked is waited for; the output is shown only on failure.
+    log=$(mktemp)
+    if ! $as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq "$@" \
+        >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        rm -f "$log"
+        exit 1
+    fi
+    rm -f "$log"
+}
+apt update
+apt install -y --no-install-recommends $missing

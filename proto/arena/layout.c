@@ -1,0 +1,101 @@
+/*
+ * layout - geometry, hashing and copying for the arena. Stores and workers; cannot fail.
+ */
+#include "proto/arena/layout.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/*
+ * One tenth of the arena is index: 7 slots in 64 bytes serve small records (96 bytes with header)
+ * at about 85 % fill, and the few overflow buckets come from the heap.
+ */
+enum { INDEX_SHARE = 10 };
+
+static uint64_t round_up(uint64_t n, uint64_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+bool arena_geometry(uint64_t size, struct arena_geometry *geometry_r)
+{
+    if (size < ARENA_SIZE_MIN || size > ARENA_SIZE_MAX)
+        return false;
+    struct arena_geometry g = {.stripes_offset = sizeof(struct arena_header)};
+    g.index_offset = g.stripes_offset + ARENA_STRIPES * sizeof(struct arena_stripe);
+    g.buckets = size / INDEX_SHARE / sizeof(struct arena_bucket);
+    g.heap_offset = round_up(g.index_offset + g.buckets * sizeof(struct arena_bucket), 4096);
+    g.chunks = (size - g.heap_offset) / ARENA_CHUNK;
+    g.size = g.heap_offset + g.chunks * ARENA_CHUNK;
+    *geometry_r = g;
+    return true;
+}
+
+uint64_t arena_value_max(const struct arena_geometry *geometry)
+{
+    uint64_t quarter = geometry->chunks * ARENA_CHUNK / 4;
+    uint64_t most = UINT32_MAX - sizeof(struct arena_record) - KEY_MAX;
+    return quarter < most ? quarter : most;
+}
+
+uint64_t arena_hash(uint64_t seed, enum service service, struct bytes key)
+{
+    /* The services' key spaces are told apart by the seed. */
+    return XXH3_64bits_withSeed(key.data, key.len,
+                                seed + ((uint64_t)service + 1) * 0x9e3779b97f4a7c15u);
+}
+
+uint64_t arena_identity_check(const struct arena_header *header)
+{
+    uint64_t fields[5] = {
+        header->version, header->header_size, header->size,
+        header->generation, atomic_load_explicit(&header->hash_seed, memory_order_relaxed),
+    };
+    return XXH3_64bits_withSeed(ARENA_MAGIC, sizeof ARENA_MAGIC, XXH3_64bits(fields, sizeof fields));
+}
+
+uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body)
+{
+    uint64_t fields[3] = {
+        record->revision,
+        record->expiry_ms,
+        (uint64_t)record->value_len << 32 | (uint64_t)record->key_len << 16 |
+            (uint64_t)record->service << 8 | record->flags,
+    };
+    uint64_t seed = XXH3_64bits(fields, sizeof fields);
+    return (uint32_t)XXH3_64bits_withSeed(body, (size_t)record->key_len + record->value_len, seed);
+}
+
+/*
+ * Loads are acquire and stores release, which costs nothing on x86: a reader that sees any part of
+ * a reused block then also sees that the stripe's count has moved, with no fence needed.
+ */
+void arena_copy_out(void *to, const void *shared, size_t len)
+{
+    const _Atomic uint64_t *words = shared;
+    uint8_t *out = to;
+    size_t i = 0;
+    for (; len - i >= 8; i += 8) {
+        uint64_t word = atomic_load_explicit(&words[i / 8], memory_order_acquire);
+        memcpy(out + i, &word, 8);
+    }
+    const _Atomic uint8_t *tail = shared;
+    for (; i < len; i++)
+        out[i] = atomic_load_explicit(&tail[i], memory_order_acquire);
+}
+
+void arena_copy_in(void *shared, const void *from, size_t len)
+{
+    uint8_t *to = shared;
+    const uint8_t *in = from;
+    size_t i = 0;
+    for (; i < len && ((uintptr_t)(to + i) & 7) != 0; i++)
+        atomic_store_explicit((_Atomic uint8_t *)(to + i), in[i], memory_order_release);
+    for (; len - i >= 8; i += 8) {
+        uint64_t word;
+        memcpy(&word, in + i, 8);
+        atomic_store_explicit((_Atomic uint64_t *)(to + i), word, memory_order_release);
+    }
+    for (; i < len; i++)
+        atomic_store_explicit((_Atomic uint8_t *)(to + i), in[i], memory_order_release);
+}

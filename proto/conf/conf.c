@@ -1,0 +1,218 @@
+/*
+ * conf - see conf.h: defaults, single settings, the rules over several keys, writing. Any process.
+ *
+ * Fails by lines in problems; panics only when the table itself is wrong.
+ */
+#include <netinet/in.h>
+
+#include "proto/conf/internal.h"
+
+enum { SOCKET_PATH_MAX = 107 }; /* sun_path without its NUL */
+/* The longest name of a socket that Strato puts into run_dir. */
+#define LONGEST_SOCKET "/store-memory.link"
+
+bool backend_built(enum backend backend)
+{
+    return backend == BACKEND_MEMORY;
+}
+
+bool protocol_built(bool grpc)
+{
+    return !grpc;
+}
+
+bool conf_uses(const struct conf *conf, enum backend backend)
+{
+    for (unsigned i = 0; i < SERVICE_COUNT; i++)
+        if (conf->services[i] == backend)
+            return true;
+    return false;
+}
+
+void conf_defaults(struct conf *conf, bool here)
+{
+    struct buffer why = {0};
+    memset(conf, 0, sizeof *conf);
+    for (size_t i = 0; i < CONF_KEY_COUNT; i++) {
+        const struct conf_key *key = &conf_keys[i];
+        const char *text = here && key->here ? key->here : key->initial;
+        if (!text || conf_value_parse(key, text, conf, &why))
+            continue;
+        /* A current directory without a name: conf_check() asks for a path of the user's own. */
+        if (key->type != CONF_DIRECTORY)
+            panic("the default of %s %.*s", key->key, (int)why.len, (const char *)why.data);
+    }
+    buffer_free(&why);
+}
+
+enum status conf_set(struct conf *conf, const char *section, const char *key, const char *value,
+                     const char *where, struct buffer *problems)
+{
+    char text[CONF_TEXT_MAX];
+    struct buffer why = {0};
+    const struct conf_key *row = conf_find(section, key);
+    bool set = row && row->type != CONF_INCLUDE && conf_expand(value, text, &why) &&
+               conf_value_parse(row, text, conf, &why);
+    if (!row)
+        conf_explain_key(section, key, &why);
+    if (!set)
+        conf_problem(problems, where, "%.*s", (int)why.len, (const char *)why.data);
+    buffer_free(&why);
+    return set ? STATUS_OK : STATUS_INVALID;
+}
+
+/* ---- Rules over several keys ---- */
+
+struct rules {
+    const struct conf *conf;
+    const struct conf_origin *origins; /* or NULL */
+    const char *where;
+    struct buffer *problems;
+    enum status status;
+};
+
+/* Reports what is wrong with a key, at the line that set it. */
+static void blame(struct rules *rules, const char *section, const char *key, const char *text)
+{
+    char where[4096 + 16];
+    size_t row = (size_t)(conf_find(section, key) - conf_keys);
+    const struct conf_origin *origin = rules->origins ? &rules->origins[row] : NULL;
+    if (origin && origin->path)
+        snprintf(where, sizeof where, "%s:%u", origin->path, origin->line);
+    else
+        snprintf(where, sizeof where, "%s", rules->where);
+    conf_problem(rules->problems, where, "%s", text);
+    rules->status = STATUS_INVALID;
+}
+
+static void blame_backend(struct rules *rules, const char *section, const char *key,
+                          enum backend backend)
+{
+    char text[128];
+    snprintf(text, sizeof text, "backend %s is not built into this version; use memory",
+             backend_name(backend));
+    blame(rules, section, key, text);
+}
+
+static void check_backends(struct rules *rules)
+{
+    const struct conf *conf = rules->conf;
+    bool followed = false;
+    for (unsigned i = 0; i < SERVICE_COUNT; i++) {
+        if (!(conf->services_named & 1u << i))
+            followed = true;
+        else if (!backend_built(conf->services[i]))
+            blame_backend(rules, "services", service_name((enum service)i), conf->services[i]);
+    }
+    if (followed && !backend_built(conf->backend))
+        blame_backend(rules, "strato", "backend", conf->backend);
+}
+
+static bool same_address(const char *a, const char *b)
+{
+    struct sockaddr_storage one, other;
+    unsigned one_len = conf_address(a, &one), other_len = conf_address(b, &other);
+    /* The port stands at the same place in both kinds of address. */
+    return one_len == other_len && ((struct sockaddr_in *)&one)->sin_port != 0 &&
+           memcmp(&one, &other, one_len) == 0;
+}
+
+static void check_protocols(struct rules *rules)
+{
+    const struct conf *conf = rules->conf;
+    if (!conf->http.enabled && !conf->grpc.enabled)
+        blame(rules, "http", "enabled", "no protocol is enabled; nobody could connect");
+    if (conf->grpc.enabled && !protocol_built(true))
+        blame(rules, "grpc", "enabled",
+              "gRPC is not built into this version; use enabled = no");
+    if (conf->http.enabled && conf->grpc.enabled &&
+        same_address(conf->http.listen, conf->grpc.listen))
+        blame(rules, "grpc", "listen", "listen is the address of [http] already");
+}
+
+static void check_paths(struct rules *rules)
+{
+    const struct conf *conf = rules->conf;
+    char text[200];
+    size_t longest = SOCKET_PATH_MAX - strlen(LONGEST_SOCKET);
+    if (*conf->run_dir != '/')
+        blame(rules, "strato", "run_dir", "run_dir must begin with / here");
+    if (*conf->data_dir != '/')
+        blame(rules, "strato", "data_dir", "data_dir must begin with / here");
+    if (strlen(conf->run_dir) > longest) {
+        snprintf(text, sizeof text,
+                 "run_dir is too long for the sockets in it: %zu bytes, at most %zu",
+                 strlen(conf->run_dir), longest);
+        blame(rules, "strato", "run_dir", text);
+    }
+    if (*conf->disk_path != '/' &&
+        strlen(conf->data_dir) + 1 + strlen(conf->disk_path) >= CONF_TEXT_MAX)
+        blame(rules, "disk", "path", "path is too long together with data_dir");
+}
+
+static void check_sizes(struct rules *rules)
+{
+    const struct conf *conf = rules->conf;
+    if (conf_uses(conf, BACKEND_MEMORY) && conf->max_value > conf->memory_size / 4)
+        blame(rules, "strato", "max_value",
+              "max_value must be at most a quarter of [memory] size");
+}
+
+enum status conf_rules(const struct conf *conf, const struct conf_origin *origins,
+                       const char *where, struct buffer *problems)
+{
+    struct rules rules = {conf, origins, where, problems, STATUS_OK};
+    check_backends(&rules);
+    check_protocols(&rules);
+    check_paths(&rules);
+    check_sizes(&rules);
+    return rules.status;
+}
+
+enum status conf_check(const struct conf *conf, const char *where, struct buffer *problems)
+{
+    return conf_rules(conf, NULL, where, problems);
+}
+
+/* ---- Writing ---- */
+
+static bool written(const struct conf *conf, const struct conf_key *key)
+{
+    if (key->type == CONF_SERVICE)
+        return conf->services_named & 1u << conf_key_service(key);
+    return key->type != CONF_INCLUDE;
+}
+
+void conf_write(const struct conf *conf, struct buffer *text)
+{
+    const char *section = "";
+    for (size_t i = 0; i < CONF_KEY_COUNT; i++) {
+        const struct conf_key *key = &conf_keys[i];
+        if (!written(conf, key))
+            continue;
+        if (strcmp(section, key->section) != 0)
+            buffer_append_format(text, "[%s]\n", key->section);
+        section = key->section;
+        buffer_append_format(text, "%s = ", key->key);
+        conf_value_format(key, conf, text);
+        buffer_append_text(text, "\n");
+    }
+}
+
+void conf_write_sample(FILE *out)
+{
+    const char *section = "";
+    fputs("; strato.ini: every key with its default. What begins with a semicolon is a comment.\n"
+          "; Sizes take K, M, G and T; times take ms, s, m and h; ${NAME} is taken from the\n"
+          "; environment. `stratod --check-config --config FILE` checks a file and changes "
+          "nothing.\n",
+          out);
+    for (size_t i = 0; i < CONF_KEY_COUNT; i++) {
+        const struct conf_key *key = &conf_keys[i];
+        if (strcmp(section, key->section) != 0)
+            fprintf(out, "\n[%s]\n", key->section);
+        section = key->section;
+        fprintf(out, "; %s\n%s%s = %s\n", key->doc, key->initial ? "" : "; ", key->key,
+                key->initial ? key->initial : key->example);
+    }
+}

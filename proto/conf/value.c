@@ -1,0 +1,386 @@
+/*
+ * value - one text to one value of struct conf and back, by the type of its key. Any process.
+ *
+ * Every text is from outside: nothing is assumed about it but that it ends. A failure says what is
+ * allowed instead.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "proto/conf/internal.h"
+
+struct unit {
+    const char *name;
+    uint64_t factor;
+};
+
+/* From large to small: formatting takes the largest that divides. */
+static const struct unit sizes[] = {{"T", 1ull << 40}, {"G", 1ull << 30}, {"M", 1ull << 20},
+                                    {"K", 1ull << 10}, {"", 1},           {NULL, 0}};
+static const struct unit times[] = {
+    {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {NULL, 0}};
+
+static const char *const backends[] = {"memory", "disk", "redis", NULL};
+static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const formats[] = {"text", "json", NULL};
+static const char *const syncs[] = {"commit", "interval", "off", NULL};
+/* Odd is true. */
+static const char *const bools[] = {"no", "yes", "off", "on", "false", "true", "0", "1", NULL};
+
+const char *backend_name(enum backend backend)
+{
+    return (unsigned)backend < BACKEND_COUNT ? backends[backend] : "none";
+}
+
+/* Decimal digits only; what follows them is left in *rest_r. False when there are none or the
+ * number leaves uint64. */
+static bool parse_digits(const char *text, uint64_t *number_r, const char **rest_r)
+{
+    uint64_t number = 0;
+    const char *p = text;
+    for (; *p >= '0' && *p <= '9'; p++)
+        if (__builtin_mul_overflow(number, 10, &number) ||
+            __builtin_add_overflow(number, (uint64_t)(*p - '0'), &number))
+            return false;
+    *number_r = number;
+    *rest_r = p;
+    return p > text;
+}
+
+static bool parse_units(const char *text, const struct unit *units, uint64_t *number_r)
+{
+    uint64_t number;
+    const char *rest;
+    if (!parse_digits(text, &number, &rest))
+        return false;
+    while (*rest == ' ')
+        rest++;
+    for (; units->name; units++)
+        if (strcasecmp(rest, units->name) == 0)
+            return !__builtin_mul_overflow(number, units->factor, number_r);
+    return false;
+}
+
+static void format_units(uint64_t number, const struct unit *units, struct buffer *text)
+{
+    while (units[1].name && (number == 0 || number % units->factor != 0))
+        units++;
+    buffer_append_format(text, "%" PRIu64 "%s", number / units->factor, units->name);
+}
+
+static bool parse_limited(const struct conf_key *key, const char *text, uint64_t *field,
+                          struct buffer *why)
+{
+    const struct unit *units = key->type == CONF_SIZE ? sizes : times;
+    const char *example = key->type == CONF_SIZE ? "a size (bytes, or with K, M, G or T)"
+                                                 : "a time with its unit (ms, s, m or h)";
+    uint64_t number;
+    if (parse_units(text, units, &number) && number >= key->min && number <= key->max) {
+        *field = number;
+        return true;
+    }
+    buffer_append_format(why, "must be %s from ", example);
+    format_units(key->min, units, why);
+    buffer_append_text(why, " to ");
+    format_units(key->max, units, why);
+    return false;
+}
+
+static bool parse_count(const struct conf_key *key, const char *text, uint64_t *number_r,
+                        struct buffer *why)
+{
+    const char *rest;
+    if (parse_digits(text, number_r, &rest) && !*rest && *number_r >= key->min &&
+        *number_r <= key->max)
+        return true;
+    buffer_append_format(why, "must be %sa number from %" PRIu64 " to %" PRIu64,
+                         key->type == CONF_WORKERS ? "auto or " : "", key->min, key->max);
+    return false;
+}
+
+static unsigned cpu_count(void)
+{
+    cpu_set_t cpus;
+    if (sched_getaffinity(0, sizeof cpus, &cpus) < 0)
+        return 1; /* more than 1,024 CPUs: let the operator choose */
+    int count = CPU_COUNT(&cpus);
+    return count > CONF_WORKERS_MAX ? CONF_WORKERS_MAX : (unsigned)count;
+}
+
+static bool parse_workers(const struct conf_key *key, const char *text, unsigned *workers,
+                          struct buffer *why)
+{
+    uint64_t number;
+    if (strcmp(text, "auto") == 0) {
+        *workers = cpu_count();
+        return true;
+    }
+    if (!parse_count(key, text, &number, why))
+        return false;
+    *workers = (unsigned)number;
+    return true;
+}
+
+/* The number of text in a NULL-ended list of words, or -1. */
+static int find_word(const char *text, const char *const *words)
+{
+    for (int i = 0; words[i]; i++)
+        if (strcmp(text, words[i]) == 0)
+            return i;
+    return -1;
+}
+
+static int parse_word(const char *text, const char *const *words, struct buffer *why)
+{
+    int word = find_word(text, words);
+    if (word >= 0)
+        return word;
+    buffer_append_text(why, "must be ");
+    for (int i = 0; words[i]; i++)
+        buffer_append_format(why, "%s%s", i == 0 ? "" : words[i + 1] ? ", " : " or ", words[i]);
+    return -1;
+}
+
+static bool parse_bool(const char *text, bool *field, struct buffer *why)
+{
+    int word = find_word(text, bools);
+    if (word < 0) {
+        buffer_append_text(why, "must be yes or no (also true, false, on, off, 1, 0)");
+        return false;
+    }
+    *field = word & 1;
+    return true;
+}
+
+static bool copy_text(const char *text, char *field, struct buffer *why)
+{
+    if (!*text) {
+        buffer_append_text(why, "must not be empty");
+        return false;
+    }
+    snprintf(field, CONF_TEXT_MAX, "%s", text);
+    return true;
+}
+
+/* Children have another current directory in mind than the one the path was written for. */
+static bool parse_directory(const char *text, char *field, struct buffer *why)
+{
+    char here[PATH_MAX] = "";
+    if (*text == '/' || !*text)
+        return copy_text(text, field, why);
+    if (!getcwd(here, sizeof here)) {
+        buffer_append_format(why, "must begin with /: the current directory has no name (%s)",
+                             strerror(errno));
+        return false;
+    }
+    if (strncmp(text, "./", 2) == 0)
+        text += 2;
+    size_t len = strlen(here) + 1 + strlen(text);
+    if (len >= CONF_TEXT_MAX) {
+        buffer_append_format(why, "is too long: %zu bytes with the current directory, of %d", len,
+                             CONF_TEXT_MAX - 1);
+        return false;
+    }
+    sprintf(field, "%s/%s", strcmp(here, "/") == 0 ? "" : here, text);
+    return true;
+}
+
+/* Cuts ":PORT" off the end of text, a number up to 65535. */
+static bool cut_port(char *text, uint16_t *port_r)
+{
+    uint64_t number;
+    const char *rest;
+    char *colon = strrchr(text, ':');
+    if (!colon || !parse_digits(colon + 1, &number, &rest) || *rest || number > UINT16_MAX)
+        return false;
+    *colon = '\0';
+    *port_r = (uint16_t)number;
+    return true;
+}
+
+unsigned conf_address(const char *text, struct sockaddr_storage *address_r)
+{
+    char host[CONF_TEXT_MAX];
+    uint16_t port;
+    memset(address_r, 0, sizeof *address_r);
+    if (snprintf(host, sizeof host, "%s", text) >= (int)sizeof host || !cut_port(host, &port))
+        return 0;
+    struct sockaddr_in *v4 = (struct sockaddr_in *)address_r;
+    if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(port);
+        return sizeof *v4;
+    }
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address_r;
+    size_t len = strlen(host);
+    if (len < 2 || host[0] != '[' || host[len - 1] != ']')
+        return 0;
+    host[len - 1] = '\0';
+    if (inet_pton(AF_INET6, host + 1, &v6->sin6_addr) != 1)
+        return 0;
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(port);
+    return sizeof *v6;
+}
+
+static bool parse_address(const char *text, char *field, struct buffer *why)
+{
+    struct sockaddr_storage address;
+    if (conf_address(text, &address) > 0)
+        return copy_text(text, field, why);
+    buffer_append_text(why, "must be ADDRESS:PORT in numbers, such as 127.0.0.1:8081, 0.0.0.0:8081 "
+                            "or [::1]:8081");
+    return false;
+}
+
+/* redis://[user:password@]host:port, the scheme may be left out. */
+static bool url_valid(const char *text)
+{
+    char rest[CONF_TEXT_MAX];
+    uint16_t port;
+    if (strncmp(text, "redis://", 8) == 0)
+        text += 8;
+    snprintf(rest, sizeof rest, "%s", text);
+    char *at = strrchr(rest, '@');
+    char *host = at ? at + 1 : rest;
+    if (at && !memchr(rest, ':', (size_t)(at - rest)))
+        return false;
+    return cut_port(host, &port) && port > 0 && *host && !strpbrk(host, "/ @");
+}
+
+static bool parse_url(const char *text, char *field, struct buffer *why)
+{
+    if (url_valid(text))
+        return copy_text(text, field, why);
+    buffer_append_text(why, "must be redis://[user:password@]host:port");
+    return false;
+}
+
+/* Services without a line of their own follow the backend of [strato]. */
+static void follow_backend(struct conf *conf)
+{
+    for (unsigned i = 0; i < SERVICE_COUNT; i++)
+        if (!(conf->services_named & 1u << i))
+            conf->services[i] = conf->backend;
+}
+
+static bool parse_choice(const struct conf_key *key, const char *text, struct conf *conf,
+                         struct buffer *why)
+{
+    void *field = (char *)conf + key->offset;
+    const char *const *words = key->type == CONF_LEVEL    ? levels
+                               : key->type == CONF_SYNC   ? syncs
+                               : key->type == CONF_FORMAT ? formats
+                                                          : backends;
+    int word = parse_word(text, words, why);
+    if (word < 0)
+        return false;
+    if (key->type == CONF_FORMAT)
+        *(bool *)field = word == 1;
+    else
+        *(unsigned *)field = (unsigned)word; /* enums without negative values */
+    if (key->type == CONF_SERVICE)
+        conf->services_named |= 1u << conf_key_service(key);
+    if (key->type == CONF_BACKEND)
+        follow_backend(conf);
+    return true;
+}
+
+bool conf_value_parse(const struct conf_key *key, const char *text, struct conf *conf,
+                      struct buffer *why)
+{
+    void *field = (char *)conf + key->offset;
+    switch (key->type) {
+    case CONF_INCLUDE:
+        return true;
+    case CONF_DIRECTORY:
+        return parse_directory(text, field, why);
+    case CONF_PATH:
+        return copy_text(text, field, why);
+    case CONF_ADDRESS:
+        return parse_address(text, field, why);
+    case CONF_URL:
+        return parse_url(text, field, why);
+    case CONF_BOOL:
+        return parse_bool(text, field, why);
+    case CONF_SIZE:
+    case CONF_TIME:
+        return parse_limited(key, text, field, why);
+    case CONF_COUNT:
+        return parse_count(key, text, field, why);
+    case CONF_WORKERS:
+        return parse_workers(key, text, field, why);
+    case CONF_BACKEND:
+    case CONF_SERVICE:
+    case CONF_LEVEL:
+    case CONF_SYNC:
+    case CONF_FORMAT:
+        return parse_choice(key, text, conf, why);
+    }
+    panic("key %s has no type", key->key);
+}
+
+/* Text such as "a${b" must not be taken for a variable when it is read again. */
+static void format_text(const char *value, struct buffer *text)
+{
+    for (; *value; value++) {
+        if (strncmp(value, "${", 2) == 0)
+            buffer_append_text(text, "$");
+        buffer_append(text, value, 1);
+    }
+}
+
+void conf_value_format(const struct conf_key *key, const struct conf *conf, struct buffer *text)
+{
+    const void *field = (const char *)conf + key->offset;
+    switch (key->type) {
+    case CONF_INCLUDE:
+        break;
+    case CONF_DIRECTORY:
+    case CONF_ADDRESS:
+    case CONF_URL:
+        format_text(field, text);
+        break;
+    case CONF_PATH:
+        if (*(const char *)field != '/') {
+            format_text(conf->data_dir, text);
+            buffer_append_text(text, "/");
+        }
+        format_text(field, text);
+        break;
+    case CONF_BOOL:
+        buffer_append_text(text, bools[*(const bool *)field]);
+        break;
+    case CONF_FORMAT:
+        buffer_append_text(text, formats[*(const bool *)field]);
+        break;
+    case CONF_SIZE:
+        format_units(*(const uint64_t *)field, sizes, text);
+        break;
+    case CONF_TIME:
+        format_units(*(const uint64_t *)field, times, text);
+        break;
+    case CONF_COUNT:
+        buffer_append_format(text, "%" PRIu64, *(const uint64_t *)field);
+        break;
+    case CONF_WORKERS:
+        buffer_append_format(text, "%u", *(const unsigned *)field);
+        break;
+    case CONF_BACKEND:
+    case CONF_SERVICE:
+        buffer_append_text(text, backends[*(const unsigned *)field]);
+        break;
+    case CONF_LEVEL:
+        buffer_append_text(text, levels[*(const unsigned *)field]);
+        break;
+    case CONF_SYNC:
+        buffer_append_text(text, syncs[*(const unsigned *)field]);
+        break;
+    }
+}

@@ -1,0 +1,165 @@
+/*
+ * server - the store's end of the link, on nng's raw REP protocol. Runs in a store's event loop.
+ *
+ * A raw REP socket gives each request with a header: the id of its pipe, then the request id as
+ * the peer sent it. The answer needs the same header; the pipe's id finds the way back.
+ *
+ * The listener binds a name of its own ("store-memory.link.3"), which is then renamed to the public
+ * one: so the public name always leads to the newest listener and is never missing, and an older
+ * listener can stay open for the connections it has (closing it would break them, and would remove
+ * the public name). Only so many old ones are kept; the oldest is closed for a newer one.
+ *
+ * Fails: a peer's message that cannot be understood is dropped, a peer's answer that cannot be sent
+ * is dropped; the peer asks again.
+ */
+#include <nng/protocol/reqrep0/rep.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/base/log.h"
+#include "proto/link/link.h"
+#include "proto/link/wire.h"
+
+enum {
+    LISTENERS = 4, /* the newest and old ones that still have connections */
+    GARBAGE_MAX = 16, /* messages dropped in one call */
+};
+
+struct link_server {
+    nng_socket socket;
+    int fd;
+    char path[128];
+    nng_listener listeners[LISTENERS]; /* by generation; id 0: none */
+    unsigned generation;
+    uint64_t renewed_ms;
+};
+
+/* Opens the next listener and makes it the public one. An nng error. */
+static int listen_anew(struct link_server *server)
+{
+    unsigned generation = server->generation;
+    nng_listener *place = &server->listeners[generation % LISTENERS];
+    nng_listener listener = NNG_LISTENER_INITIALIZER;
+    char path[160], url[176];
+
+    snprintf(path, sizeof path, "%s.%u", server->path, generation);
+    snprintf(url, sizeof url, "ipc://%s", path);
+    int rv = nng_listener_create(&listener, server->socket, url);
+    if (rv != 0)
+        return rv;
+    rv = nng_listener_set_size(listener, NNG_OPT_RECVMAXSZ, LINK_MESSAGE_MAX);
+    if (rv == 0)
+        rv = nng_listener_start(listener, 0);
+    if (rv == 0 && rename(path, server->path) != 0)
+        rv = NNG_EADDRINUSE;
+    if (rv != 0) {
+        nng_listener_close(listener);
+        return rv;
+    }
+    if (nng_listener_id(*place) > 0)
+        nng_listener_close(*place);
+    *place = listener;
+    server->generation++;
+    return 0;
+}
+
+struct link_server *link_server_open(const char *url, char *reason, size_t reason_size)
+{
+    if (!wire_url_ok(url, reason, reason_size))
+        return NULL;
+    struct link_server *server = calloc(1, sizeof *server);
+    if (!server)
+        panic("out of memory");
+    snprintf(server->path, sizeof server->path, "%s", url + strlen("ipc://"));
+    int rv = nng_rep0_open_raw(&server->socket);
+    if (rv != 0) {
+        snprintf(reason, reason_size, "nng: %s", nng_strerror(rv));
+        free(server);
+        return NULL;
+    }
+    rv = wire_prepare(server->socket, &server->fd);
+    if (rv == 0)
+        rv = listen_anew(server);
+    if (rv != 0) {
+        snprintf(reason, reason_size, "cannot listen on %s: %s", server->path, nng_strerror(rv));
+        link_server_close(&server);
+    }
+    return server;
+}
+
+void link_server_close(struct link_server **server)
+{
+    if (!*server)
+        return;
+    if ((*server)->generation > 0)
+        unlink((*server)->path);
+    wire_close((*server)->socket);
+    free(*server);
+    *server = NULL;
+}
+
+int link_server_fd(const struct link_server *server)
+{
+    return server->fd;
+}
+
+/* Takes a message apart. NULL when it is none of ours. */
+static Strato__Control__Request *parse(nng_msg *message, struct link_peer *peer_r)
+{
+    size_t header_len = nng_msg_header_len(message);
+    if (header_len > sizeof peer_r->header)
+        return NULL;
+    memcpy(peer_r->header, nng_msg_header(message), header_len);
+    peer_r->header_len = (uint32_t)header_len;
+    peer_r->pipe = (uint32_t)nng_pipe_id(nng_msg_get_pipe(message));
+    return strato__control__request__unpack(NULL, nng_msg_len(message), nng_msg_body(message));
+}
+
+Strato__Control__Request *link_server_receive(struct link_server *server,
+                                              struct link_peer *peer_r)
+{
+    for (int i = 0; i < GARBAGE_MAX; i++) {
+        nng_msg *message;
+        if (nng_recvmsg(server->socket, &message, NNG_FLAG_NONBLOCK) != 0)
+            return NULL;
+        Strato__Control__Request *request = parse(message, peer_r);
+        nng_msg_free(message);
+        if (request)
+            return request;
+    }
+    return NULL;
+}
+
+void link_server_reply(struct link_server *server, const struct link_peer *peer,
+                       const Strato__Control__Reply *reply)
+{
+    nng_msg *message = wire_pack(&reply->base);
+    if (!message)
+        return;
+    if (nng_msg_header_append(message, peer->header, peer->header_len) != 0) {
+        nng_msg_free(message);
+        return;
+    }
+    wire_send(server->socket, message);
+}
+
+bool link_server_connected(const struct link_server *server, uint32_t pipe)
+{
+    return nng_socket_id(nng_pipe_socket((nng_pipe){pipe})) == nng_socket_id(server->socket);
+}
+
+bool link_server_renew(struct link_server *server, uint64_t now_ms)
+{
+    if (now_ms - server->renewed_ms < LINK_PATIENCE_MS)
+        return false;
+    server->renewed_ms = now_ms;
+    int rv = listen_anew(server);
+    if (rv != 0) {
+        log_error("cannot make the listener of %s anew: %s", server->path, nng_strerror(rv));
+        return false;
+    }
+    log_warn("made the listener of %s anew: a worker could not reach it", server->path);
+    return true;
+}

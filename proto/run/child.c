@@ -1,0 +1,176 @@
+/*
+ * child - what every child does the same way: takes up what the supervisor left for it, reports,
+ * notices that it shall stop. Workers and stores; one per process, so it keeps its state in file
+ * variables.
+ *
+ * Fails by telling the supervisor why ("fail TEXT") and exiting.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "proto/base/failpoint.h"
+#include "proto/run/run.h"
+
+static int signal_fd = -1;
+static bool stopping;
+static uint64_t last_beat_ms;
+
+/* One line to the supervisor; a supervisor that does not read is no reason to wait. */
+static void report(const char *line)
+{
+    if (write(RUN_FD_STATUS, line, strlen(line)) < 0 && errno == EPIPE)
+        stopping = true;
+}
+
+void run_child_fail(int code, const char *format, ...)
+{
+    char text[RUN_STATUS_MAX - 8];
+    char line[RUN_STATUS_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    for (char *p = text; *p; p++)
+        if (*p == '\n')
+            *p = ' ';
+    snprintf(line, sizeof line, "fail %s\n", text);
+    log_error("%s", text);
+    report(line);
+    exit(code);
+}
+
+void run_child_ready(void)
+{
+    report("ready\n");
+}
+
+void run_child_beat(uint64_t now_ms)
+{
+    if (now_ms - last_beat_ms < RUN_BEAT_MS / 2)
+        return;
+    last_beat_ms = now_ms;
+    report("beat\n");
+}
+
+/* A number of at most max without sign or blanks. */
+static bool parse_number(const char *text, unsigned max, unsigned *number_r)
+{
+    char *end;
+    if (*text < '0' || *text > '9')
+        return false;
+    unsigned long number = strtoul(text, &end, 10);
+    *number_r = (unsigned)number;
+    return !*end && number <= max;
+}
+
+static bool is_store(const char *name)
+{
+    for (unsigned i = 0; i < BACKEND_COUNT; i++)
+        if (strncmp(name, "store-", 6) == 0 && strcmp(name + 6, backend_name((enum backend)i)) == 0)
+            return true;
+    return false;
+}
+
+/* Sets number and channel of a worker from its name; false when the name is none of a worker. */
+static bool take_worker(struct run_child *child)
+{
+    const struct conf *conf = &child->conf;
+    bool grpc = strncmp(child->name, "grpc-", 5) == 0;
+    const struct conf_protocol *protocol = grpc ? &conf->grpc : &conf->http;
+    if (!grpc && strncmp(child->name, "http-", 5) != 0)
+        return false;
+    if (!protocol->enabled || protocol->workers == 0 ||
+        !parse_number(child->name + 5, protocol->workers - 1, &child->number))
+        return false;
+    child->channel = RUN_LANES * (run_worker_base(conf, grpc) + child->number) + child->lane;
+    return true;
+}
+
+static void take_arguments(struct run_child *child, int argc, char **argv)
+{
+    if (argc == 2 && is_store(child->name))
+        return;
+    if (argc != 3 || !parse_number(argv[2], RUN_LANES - 1, &child->lane) || !take_worker(child))
+        run_child_fail(RUN_EXIT_CONFIG, "%s: the supervisor gave no usable name and lane", argv[0]);
+}
+
+static void take_conf(struct run_child *child)
+{
+    struct buffer problems = {0};
+    if (conf_read_fd(&child->conf, RUN_FD_CONFIG, &problems) != STATUS_OK)
+        run_child_fail(RUN_EXIT_CONFIG, "%.*s", (int)problems.len, (const char *)problems.data);
+    buffer_free(&problems);
+}
+
+/* An orphan that nobody meant to start must find out before it touches a descriptor. */
+static void check_descriptors(const char *program)
+{
+    for (int fd = RUN_FD_CONFIG; fd <= RUN_FD_DOORBELL + 1; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0)
+            continue;
+        fprintf(stderr, "%s is started by stratod, not by hand\n", program);
+        exit(RUN_EXIT_CONFIG);
+    }
+}
+
+static void watch(int epoll_fd, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLHUP, .data.fd = fd};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+        run_child_fail(RUN_EXIT_FAILURE, "epoll_ctl: %s", strerror(errno));
+}
+
+/* Blocked before any thread is started, so that every thread inherits it. */
+static int open_stop_fd(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (signal_fd < 0 || epoll_fd < 0)
+        run_child_fail(RUN_EXIT_FAILURE, "no descriptor for signals: %s", strerror(errno));
+    watch(epoll_fd, signal_fd);
+    watch(epoll_fd, RUN_FD_LIFE);
+    return epoll_fd;
+}
+
+void run_child_start(struct run_child *child, int argc, char **argv)
+{
+    *child = (struct run_child){.name = argc > 1 ? argv[1] : ""};
+    check_descriptors(argv[0]);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, child->name);
+    log_open(child->name, LOG_INFO, false);
+    child->stop_fd = open_stop_fd();
+    take_conf(child);
+    log_open(child->name, child->conf.log_level, child->conf.log_json);
+    take_arguments(child, argc, argv);
+    failpoint_arm(child->name);
+    if (run_child_stopping(child))
+        exit(RUN_EXIT_OK);
+}
+
+bool run_child_stopping(struct run_child *child)
+{
+    struct epoll_event events[2];
+    struct signalfd_siginfo info;
+    int count = stopping ? 0 : epoll_wait(child->stop_fd, events, 2, 0);
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.fd == signal_fd && read(signal_fd, &info, sizeof info) < 0)
+            continue;
+        stopping = true;
+    }
+    return stopping;
+}

@@ -1,0 +1,85 @@
+/*
+ * heap - which blocks of the arena's heap are in use. Private memory of the store: nothing of it is
+ * in the arena, a restarted store rebuilds it from the index with heap_claim().
+ *
+ * The heap is cut into chunks of 64 KiB. A chunk is free, or a slab of equal blocks of one size
+ * class, or part of a run of chunks that holds one larger block. Slabs fill from the bottom, runs
+ * from the top, so that they rarely get in each other's way.
+ */
+#ifndef STRATO_STORE_ARENA_HEAP_H
+#define STRATO_STORE_ARENA_HEAP_H
+
+#include "proto/arena/layout.h"
+
+enum {
+    HEAP_BLOCK_MIN = 48,
+    HEAP_CLASSES_MAX = 64,
+    HEAP_CLASS_BUCKET = 0, /* overflow buckets: 64 bytes, never moved */
+    HEAP_BITMAP_WORDS = (ARENA_CHUNK / HEAP_BLOCK_MIN + 63) / 64,
+};
+
+enum heap_kind { HEAP_FREE, HEAP_SLAB, HEAP_RUN, HEAP_RUN_TAIL };
+
+struct heap_chunk {
+    uint8_t kind;
+    uint8_t class; /* slab */
+    bool committed; /* its pages are allocated */
+    bool held;      /* being emptied: nothing is allocated here */
+    uint16_t used;  /* slab: blocks in use */
+    uint16_t hint;  /* slab: no free block before this word of the bitmap */
+    uint32_t run;   /* run: chunks; tail: distance to its first chunk */
+    uint32_t next, prev; /* slab: list of those with a free block; HEAP_NONE ends it */
+    uint64_t bitmap[HEAP_BITMAP_WORDS];
+};
+
+#define HEAP_NONE UINT32_MAX
+
+struct heap {
+    int fd; /* of the memfd, to allocate pages; -1: they are there (tests) */
+    struct arena_geometry geometry;
+    struct heap_chunk *chunks;
+    uint32_t free_chunks;
+    uint32_t lowest_free;             /* no free chunk below this one */
+    uint32_t pinned;                  /* chunk that is not to be emptied, or HEAP_NONE */
+    uint64_t used;                    /* bytes in blocks in use */
+    uint32_t partial[HEAP_CLASSES_MAX]; /* heads of the lists of slabs with a free block */
+    uint64_t free_blocks[HEAP_CLASSES_MAX];
+};
+
+void heap_open(struct heap *heap, const struct arena_geometry *geometry, int fd);
+void heap_close(struct heap *heap);
+/* Forgets all blocks. */
+void heap_reset(struct heap *heap);
+
+/* A block of at least size bytes for a record, or an overflow bucket; its offset from the arena's
+ * start, or 0 when there is no room. */
+uint64_t heap_alloc(struct heap *heap, uint64_t size);
+uint64_t heap_alloc_bucket(struct heap *heap);
+/* offset is a block's start, as given out. Anything else is our own bug and panics. */
+void heap_free(struct heap *heap, uint64_t offset);
+
+/* Rebuilding: takes exactly this block. False when it cannot be one of that size or overlaps
+ * another: the arena is damaged. */
+bool heap_claim(struct heap *heap, uint64_t offset, uint64_t size);
+bool heap_claim_bucket(struct heap *heap, uint64_t offset);
+/* Rebuilding is over: makes the lists. */
+void heap_claimed(struct heap *heap);
+
+/* How many neighbouring free chunks a block of that size would need (1 for slab sizes). */
+uint32_t heap_chunks_for(uint64_t size);
+/* The window of n chunks that is cheapest to empty, of which none is in a run or holds overflow
+ * buckets. With n == 1 only one whose blocks fit into other slabs of their class. */
+bool heap_cheapest_window(const struct heap *heap, uint32_t n, uint32_t *first_r);
+/* Until the next call, the chunk of this block (0: none) is in no window: the block is not in the
+ * index yet, so it could not be moved. */
+void heap_pin(struct heap *heap, uint64_t offset);
+/* While held, a chunk gives out no blocks. */
+void heap_hold(struct heap *heap, uint32_t chunk, bool held);
+/* The next block in use of a slab at or after *cursor (start with 0); its offset, or 0. */
+uint64_t heap_next_used(const struct heap *heap, uint32_t chunk, uint32_t *cursor);
+
+/* Bytes of the heap, and how many could be given out (free blocks and free chunks). */
+uint64_t heap_size(const struct heap *heap);
+uint64_t heap_available(const struct heap *heap);
+
+#endif

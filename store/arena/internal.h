@@ -1,0 +1,94 @@
+/*
+ * internal - what the files of the arena writer share: state, the index, publication, room.
+ */
+#ifndef STRATO_STORE_ARENA_INTERNAL_H
+#define STRATO_STORE_ARENA_INTERNAL_H
+
+#include "store/arena/heap.h"
+#include "store/arena/recency.h"
+#include "store/arena/writer.h"
+
+struct arena_writer {
+    uint8_t *base;
+    uint64_t size;   /* of the memfd */
+    bool mapped;     /* by us; else the memory is the caller's */
+    struct arena_geometry geometry;
+    struct arena_header *header;
+    struct arena_stripe *stripes;
+    struct arena_bucket *index;
+    struct heap heap;
+    struct recency recency;
+    uint64_t seed;
+    uint64_t records[SERVICE_COUNT];
+    uint64_t evicted, expired, moved;
+};
+
+static inline struct arena_record *record_at(const struct arena_writer *writer, uint64_t offset)
+{
+    return (struct arena_record *)(writer->base + offset);
+}
+static inline struct arena_bucket *bucket_at(const struct arena_writer *writer, uint64_t offset)
+{
+    return (struct arena_bucket *)(writer->base + offset);
+}
+static inline uint8_t *record_body(struct arena_record *record)
+{
+    return (uint8_t *)(record + 1);
+}
+static inline struct bytes record_key(struct arena_record *record)
+{
+    return (struct bytes){record_body(record), record->key_len};
+}
+static inline uint64_t record_size(const struct arena_record *record)
+{
+    return sizeof *record + record->key_len + (uint64_t)record->value_len;
+}
+
+/* ---- index.c: chains of buckets, as the only writer sees them ---- */
+
+struct place {
+    uint64_t bucket;             /* number of the chain, for its stripe */
+    _Atomic uint64_t *slot;      /* the word found, or a vacant one; NULL when the chain is full */
+    _Atomic uint64_t *link;      /* the overflow word that leads to the slot's bucket; NULL for
+                                    the first bucket. With slot NULL: the chain's last one */
+    struct arena_bucket *holder; /* the slot's bucket */
+};
+
+/* The slot of a key. False when there is none; *place_r is then a vacant slot, or the end. */
+bool index_find(const struct arena_writer *writer, enum service service, struct bytes key,
+                uint64_t hash, struct place *place_r);
+/* The slot that holds the record at this offset. A record in use always has one. */
+void index_find_record(const struct arena_writer *writer, uint64_t offset, struct place *place_r);
+bool index_bucket_empty(const struct arena_bucket *bucket);
+
+/* ---- publish.c: making one word visible ---- */
+
+/* Stores word at *target inside the chain's stripe, on behalf of origin (see layout.h). */
+void publish(struct arena_writer *writer, uint64_t bucket, _Atomic uint64_t *target, uint64_t word,
+             struct arena_origin origin);
+/* Notes that count submissions of a channel are applied. */
+void publish_applied(struct arena_writer *writer, uint32_t channel, uint64_t count);
+/* Carries out what a valid intent says. False when the intent is damaged. */
+bool publish_redo(struct arena_writer *writer);
+/* All stripes to odd (readers keep out) or back to even. Idempotent. */
+void publish_close_stripes(struct arena_writer *writer, bool closed);
+
+static const struct arena_origin NOBODY = {ARENA_NOBODY, 0};
+
+/* ---- room.c: making room ---- */
+
+/* A block for a record of size bytes, or for an overflow bucket (bucket true). Reclaims, moves and
+ * evicts as needed: every place found before is stale after it. 0 when the arena is full. */
+uint64_t room_for(struct arena_writer *writer, uint64_t size, bool bucket, uint64_t now_ms);
+/* Takes a record out of the index and frees it. */
+void room_remove(struct arena_writer *writer, const struct place *place,
+                 struct arena_origin origin);
+
+/* ---- verify.c ---- */
+
+/* Checks every record and rebuilds heap and recency. False and why when the arena is damaged. */
+bool verify(struct arena_writer *writer, uint64_t now_ms, char *damage, size_t damage_size);
+/* Lays the arena out anew: everything in it is gone. */
+void wipe(struct arena_writer *writer, uint64_t now_ms);
+
+#endif

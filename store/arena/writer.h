@@ -1,0 +1,88 @@
+/*
+ * writer - the one writer of an arena: lookups, changes, reclaiming, and recovery. Runs in a store.
+ *
+ * Every change is made visible by one 64-bit store and is carried out exactly once for its origin,
+ * whatever instant the process is killed at; see proto/arena/layout.h.
+ */
+#ifndef STRATO_STORE_ARENA_WRITER_H
+#define STRATO_STORE_ARENA_WRITER_H
+
+#include "proto/arena/layout.h"
+
+struct arena_writer;
+
+/* On whose behalf a change is made: a submission of a channel. */
+struct arena_origin {
+    uint32_t channel; /* below ARENA_CHANNELS_MAX, or ARENA_NOBODY */
+    uint64_t sequence;
+};
+#define ARENA_NOBODY UINT32_MAX
+
+/* How an arena was found when it was opened. */
+struct arena_report {
+    enum arena_found_as {
+        ARENA_WAS_RAW,       /* new: laid out */
+        ARENA_WAS_SOUND,     /* verified and taken over */
+        ARENA_WAS_DAMAGED,   /* wiped: everything in it is lost */
+    } found_as;
+    char damage[128]; /* what was wrong, when damaged */
+    uint64_t records;
+    uint64_t elapsed_ns;
+};
+
+/*
+ * Maps the memfd read-write, verifies and rebuilds or lays out or wipes. NULL with a reason only
+ * when it cannot be mapped or has a version of another program: then nothing was touched.
+ * fd stays the caller's and must stay open. Takes up to about a second per few million records.
+ */
+struct arena_writer *arena_writer_open(int fd, uint64_t now_ms, struct arena_report *report_r,
+                                       char *reason, size_t reason_size);
+/* The same over memory that the caller keeps; for tests. */
+struct arena_writer *arena_writer_attach(void *base, uint64_t size, uint64_t now_ms,
+                                         struct arena_report *report_r, char *reason,
+                                         size_t reason_size);
+void arena_writer_close(struct arena_writer **writer);
+
+/* Submissions of the channel, up to and including the last that changed something. */
+uint64_t arena_applied(const struct arena_writer *writer, uint32_t channel);
+/* The channel of this number is a new one: nothing of it is applied. */
+void arena_forget(struct arena_writer *writer, uint32_t channel);
+
+struct arena_entry {
+    uint64_t revision;
+    uint64_t expiry_ms;
+    struct bytes value; /* in the arena; valid until the next change of any kind */
+};
+/* STATUS_OK or STATUS_NOT_FOUND (missing, or expired at now_ms). */
+enum status arena_get(const struct arena_writer *writer, enum service service, struct bytes key,
+                      uint64_t now_ms, struct arena_entry *entry_r) MUST_CHECK;
+
+/*
+ * Stores a record, replacing one of the same key. value must not lie in the arena. expiry_ms 0:
+ * never. Makes room by reclaiming what has expired, moving records together and evicting from the
+ * cache service. STATUS_OK, or STATUS_FULL and nothing has changed (but for evictions).
+ */
+enum status arena_put(struct arena_writer *writer, enum service service, struct bytes key,
+                      struct bytes value, uint64_t expiry_ms, struct arena_origin origin,
+                      uint64_t now_ms, uint64_t *revision_r) MUST_CHECK;
+
+/* STATUS_OK, or STATUS_NOT_FOUND (missing or expired). */
+enum status arena_delete(struct arena_writer *writer, enum service service, struct bytes key,
+                         struct arena_origin origin, uint64_t now_ms) MUST_CHECK;
+
+/* A worker's report that readers hit the record of this slot word. May be anything. */
+void arena_hit(struct arena_writer *writer, uint64_t word);
+
+/* Reclaims up to limit records that have expired; returns how many. */
+unsigned arena_reclaim(struct arena_writer *writer, uint64_t now_ms, unsigned limit);
+
+struct arena_stats {
+    uint64_t size;           /* bytes of the heap */
+    uint64_t used;           /* bytes in blocks in use */
+    uint64_t records[SERVICE_COUNT];
+    uint64_t evicted, expired, moved; /* since this process started */
+    uint64_t generation;
+};
+void arena_stats(const struct arena_writer *writer, struct arena_stats *stats_r);
+
+#endif

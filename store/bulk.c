@@ -1,0 +1,177 @@
+/*
+ * bulk - see bulk.h. Runs in a store's event loop.
+ *
+ * Each channel has two queues, oldest first; an entry is found by walking its queue, which is short
+ * and entered for large values only. Everything that comes here from a worker is bounded before it
+ * is used. Fails by panic when memory runs out.
+ */
+#include "store/bulk.h"
+
+#include <stdlib.h>
+
+#include "proto/base/log.h"
+#include "proto/channel/channel.h"
+
+struct entry {
+    struct entry *next;
+    uint64_t id; /* bulk_id or sequence */
+    size_t total; /* counts for the bounds, whether it is all there or not */
+    size_t last_piece; /* staged: length of the piece taken last */
+    struct buffer data;
+};
+
+struct queue {
+    struct entry *oldest;
+    unsigned count;      /* always <= CHANNEL_SLOTS */
+    uint64_t bytes;      /* sum of total; always <= max_bytes */
+};
+
+struct bulk {
+    unsigned channels;
+    uint64_t max_value;
+    uint64_t max_bytes; /* of one queue */
+    struct {
+        struct queue staged, kept;
+    } channel[];
+};
+
+struct bulk *bulk_open(unsigned channels, uint64_t max_value)
+{
+    struct bulk *bulk = calloc(1, sizeof *bulk + channels * sizeof bulk->channel[0]);
+    if (!bulk)
+        panic("out of memory");
+    bulk->channels = channels;
+    bulk->max_value = max_value;
+    bulk->max_bytes = max_value * BULK_PER_CHANNEL;
+    return bulk;
+}
+
+/* The link that points to the entry, or the queue's last link, which is NULL. */
+static struct entry **find(struct queue *queue, uint64_t id)
+{
+    struct entry **link = &queue->oldest;
+    while (*link && (*link)->id != id)
+        link = &(*link)->next;
+    return link;
+}
+
+static void unlink_entry(struct queue *queue, struct entry **link)
+{
+    struct entry *entry = *link;
+    *link = entry->next;
+    queue->count--;
+    queue->bytes -= entry->total;
+    buffer_free(&entry->data);
+    free(entry);
+}
+
+static void drop(struct queue *queue, uint64_t id)
+{
+    struct entry **link = find(queue, id);
+    if (*link)
+        unlink_entry(queue, link);
+}
+
+/* A new, empty entry at the queue's end; makes room for it first. */
+static struct entry *add(struct bulk *bulk, struct queue *queue, uint64_t id, size_t total)
+{
+    drop(queue, id);
+    while (queue->oldest &&
+           (queue->count >= CHANNEL_SLOTS || queue->bytes + total > bulk->max_bytes))
+        unlink_entry(queue, &queue->oldest);
+    struct entry *entry = calloc(1, sizeof *entry);
+    if (!entry)
+        panic("out of memory");
+    entry->id = id;
+    entry->total = total;
+    *find(queue, id) = entry;
+    queue->count++;
+    queue->bytes += total;
+    return entry;
+}
+
+static void clear(struct queue *queue)
+{
+    while (queue->oldest)
+        unlink_entry(queue, &queue->oldest);
+}
+
+void bulk_close(struct bulk **bulk)
+{
+    for (unsigned i = 0; *bulk && i < (*bulk)->channels; i++)
+        bulk_forget(*bulk, i);
+    free(*bulk);
+    *bulk = NULL;
+}
+
+enum status bulk_stage(struct bulk *bulk, unsigned channel, uint64_t bulk_id, uint64_t total,
+                       uint64_t offset, struct bytes piece)
+{
+    if (total > bulk->max_value)
+        return STATUS_TOO_LARGE;
+    if (bulk_id == 0 || piece.len == 0 || offset > total || piece.len > total - offset)
+        return STATUS_INVALID;
+    struct queue *queue = &bulk->channel[channel].staged;
+    struct entry *entry =
+        offset == 0 ? add(bulk, queue, bulk_id, (size_t)total) : *find(queue, bulk_id);
+    if (!entry || entry->total != total)
+        return STATUS_RESTAGE;
+    if (offset + piece.len == entry->data.len && piece.len == entry->last_piece)
+        return STATUS_OK; /* its acknowledgement was lost */
+    if (offset != entry->data.len)
+        return STATUS_RESTAGE;
+    if (offset == 0)
+        buffer_reserve(&entry->data, entry->total);
+    buffer_append(&entry->data, piece.data, piece.len);
+    entry->last_piece = piece.len;
+    return STATUS_OK;
+}
+
+static bool complete(struct queue *queue, uint64_t id, struct bytes *value_r)
+{
+    struct entry *entry = *find(queue, id);
+    if (!entry || entry->data.len != entry->total)
+        return false;
+    *value_r = buffer_bytes(&entry->data);
+    return true;
+}
+
+bool bulk_staged(struct bulk *bulk, unsigned channel, uint64_t bulk_id, struct bytes *value_r)
+{
+    return complete(&bulk->channel[channel].staged, bulk_id, value_r);
+}
+
+void bulk_drop_staged(struct bulk *bulk, unsigned channel, uint64_t bulk_id)
+{
+    drop(&bulk->channel[channel].staged, bulk_id);
+}
+
+void bulk_keep(struct bulk *bulk, unsigned channel, uint64_t sequence, struct bytes value)
+{
+    struct entry *entry = add(bulk, &bulk->channel[channel].kept, sequence, value.len);
+    buffer_append(&entry->data, value.data, value.len);
+}
+
+bool bulk_kept(struct bulk *bulk, unsigned channel, uint64_t sequence, struct bytes *value_r)
+{
+    return complete(&bulk->channel[channel].kept, sequence, value_r);
+}
+
+void bulk_drop_kept(struct bulk *bulk, unsigned channel, uint64_t sequence)
+{
+    drop(&bulk->channel[channel].kept, sequence);
+}
+
+void bulk_forget(struct bulk *bulk, unsigned channel)
+{
+    clear(&bulk->channel[channel].staged);
+    clear(&bulk->channel[channel].kept);
+}
+
+uint64_t bulk_bytes(const struct bulk *bulk)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < bulk->channels; i++)
+        bytes += bulk->channel[i].staged.bytes + bulk->channel[i].kept.bytes;
+    return bytes;
+}

@@ -1,0 +1,51 @@
+/*
+ * engine - what a backend must do: the one table through which the store's loop reaches it.
+ *
+ * The loop hands over submissions, channel by channel and in order; the engine answers each one
+ * exactly once through complete(), at once or later, for each channel in the order of submission.
+ * After a round of submissions settle() is called: there a batch is made durable and answered.
+ */
+#ifndef STRATO_STORE_ENGINE_H
+#define STRATO_STORE_ENGINE_H
+
+#include "proto/run/run.h"
+#include "store/stats.h"
+
+struct engine_call {
+    uint32_t channel;
+    uint64_t sequence;
+    struct request request; /* checked; its views are valid until submit() returns */
+};
+
+struct engine;
+
+struct engine_callbacks {
+    void *context;
+    /* reply->value is copied before it returns. */
+    void (*complete)(void *context, uint32_t channel, uint64_t sequence,
+                     const struct reply *reply);
+};
+
+struct engine_ops {
+    enum backend backend;
+    /* Ends the process through run_child_fail() when it cannot. */
+    struct engine *(*open)(const struct run_child *child,
+                           const struct engine_callbacks *callbacks);
+    void (*close)(struct engine **engine);
+    /* Submissions of a channel, up to and including the last that is known to be applied. */
+    uint64_t (*applied)(const struct engine *engine, uint32_t channel);
+    /* This channel is a new one: nothing of it is applied. */
+    void (*forget)(struct engine *engine, uint32_t channel);
+    void (*submit)(struct engine *engine, const struct engine_call *call);
+    /* The same for a submission below applied(): answers it without carrying it out again. */
+    void (*replay)(struct engine *engine, const struct engine_call *call);
+    void (*settle)(struct engine *engine);
+    /* A worker's report of a hit on an arena record. */
+    void (*hit)(struct engine *engine, uint64_t word);
+    /* A little housekeeping. True when there is more to do at once. */
+    bool (*tend)(struct engine *engine, uint64_t now_wall_ms);
+    /* Appends the engine's figures. */
+    void (*stats)(const struct engine *engine, struct stats *stats);
+};
+
+#endif

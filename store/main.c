@@ -1,0 +1,195 @@
+/*
+ * main - a store process: one backend's engine behind every worker's rings. Started by the
+ * supervisor as   strato-store store-BACKEND   (proto/run/run.h).
+ *
+ * One thread, one loop: take what waits in the rings, answer it, now and then look after the link
+ * and expired records; when there is nothing to do, say so in every channel and block. Killed at
+ * any instant, its successor takes up exactly where it stopped.
+ *
+ * DIAGNOSTICS  A channel or arena that cannot be used is reported as "fail" and ends the process.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "proto/base/clock.h"
+#include "store/dispatch.h"
+#include "store/memory/memory.h"
+#include "store/talk.h"
+
+enum {
+    /* How long an idle loop looks on before it blocks. Waking a sleeper costs both sides more than
+     * this, but the spinner takes the processor from the workers. */
+    SPIN_NS = 0,
+    IDLE_MS = 200,   /* longest sleep: the link's trouble is noticed by looking */
+    TEND_MS = 100,   /* between looks at what has expired */
+    BUSY_ROUNDS = 64 /* rounds of work between looks at the link and at stopping */
+};
+
+struct store {
+    struct run_child child;
+    const struct engine_ops *ops;
+    unsigned channels;
+    struct channel_memory **memories;
+    struct bulk *bulk;
+    struct dispatch *dispatch;
+    struct talk *talk;
+    int epoll_fd;
+    uint64_t tended_ms;
+};
+
+/* One line per backend that is built. */
+static const struct engine_ops *const engines[BACKEND_COUNT] = {
+    [BACKEND_MEMORY] = &memory_engine,
+};
+
+static const struct engine_ops *engine_called(const char *name)
+{
+    for (int i = 0; i < BACKEND_COUNT; i++)
+        if (engines[i] && strcmp(name + strlen("store-"), backend_name((enum backend)i)) == 0)
+            return engines[i];
+    return NULL;
+}
+
+static void map_channels(struct store *store)
+{
+    store->channels = run_channel_count(&store->child.conf);
+    store->memories = calloc(store->channels, sizeof(struct channel_memory *));
+    if (!store->memories)
+        run_child_fail(RUN_EXIT_FAILURE, "out of memory: %u channels", store->channels);
+    for (unsigned i = 0; i < store->channels; i++) {
+        int fd = RUN_FD_CHANNEL + (int)i * RUN_CHANNEL_FDS + RUN_CHANNEL_MEMORY;
+        char reason[256];
+        store->memories[i] = channel_map(fd, true, reason, sizeof reason);
+        if (!store->memories[i])
+            run_child_fail(RUN_EXIT_FAILURE, "channel %u: %s", i, reason);
+    }
+}
+
+static void append_samples(void *context, struct stats *stats)
+{
+    const struct store *store = context;
+    dispatch_stats(store->dispatch, stats);
+}
+
+static void open_talk(struct store *store)
+{
+    char url[600], reason[256];
+    run_link_url(&store->child.conf, store->ops->backend, url);
+    const struct talk_options options = {
+        .url = url,
+        .name = store->child.name,
+        .backend = store->ops->backend,
+        .conf = &store->child.conf,
+        .bulk = store->bulk,
+        .channels = store->channels,
+        .memories = store->memories,
+        .samples = append_samples,
+        .context = store,
+    };
+    store->talk = talk_open(&options, reason, sizeof reason);
+    if (!store->talk)
+        run_child_fail(RUN_EXIT_FAILURE, "cannot listen on %s: %s", url, reason);
+}
+
+static void watch(struct store *store, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    if (epoll_ctl(store->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+        run_child_fail(RUN_EXIT_FAILURE, "cannot watch descriptor %d: %s", fd, strerror(errno));
+}
+
+static void start(struct store *store, int argc, char **argv)
+{
+    run_child_start(&store->child, argc, argv);
+    store->ops = engine_called(store->child.name);
+    if (!store->ops)
+        run_child_fail(RUN_EXIT_CONFIG, "%s: this backend is not built", store->child.name);
+    map_channels(store);
+    store->bulk = bulk_open(store->channels, store->child.conf.max_value);
+    const struct dispatch_options options = {
+        .ops = store->ops,
+        .child = &store->child,
+        .bulk = store->bulk,
+        .channels = store->channels,
+        .memories = store->memories,
+    };
+    store->dispatch = dispatch_open(&options);
+    open_talk(store);
+    store->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    watch(store, RUN_FD_DOORBELL);
+    watch(store, store->child.stop_fd);
+    watch(store, talk_fd(store->talk));
+}
+
+/* Takes what epoll has to say. False when the process shall stop. */
+static bool look(struct store *store, int timeout_ms)
+{
+    struct epoll_event events[4];
+    int n = epoll_wait(store->epoll_fd, events, 4, timeout_ms);
+    bool stop = false;
+    for (int i = 0; i < n; i++) {
+        if (events[i].data.fd == RUN_FD_DOORBELL)
+            doorbell_clear(RUN_FD_DOORBELL);
+        else if (events[i].data.fd == store->child.stop_fd)
+            stop = run_child_stopping(&store->child);
+    }
+    talk_poll(store->talk, clock_ms());
+    return !stop;
+}
+
+/* Housekeeping, every TEND_MS or while there is more of it. */
+static bool tend(struct store *store, uint64_t now_ms, bool more)
+{
+    if (!more && now_ms - store->tended_ms < TEND_MS)
+        return false;
+    store->tended_ms = now_ms;
+    run_child_beat(now_ms);
+    return dispatch_tend(store->dispatch, clock_wall_ms());
+}
+
+/* Whether a submission came while we looked on. */
+static bool spin(struct store *store)
+{
+    for (uint64_t end = clock_ns() + SPIN_NS; SPIN_NS && clock_ns() < end;)
+        if (dispatch_round(store->dispatch))
+            return true;
+    return false;
+}
+
+static bool block(struct store *store)
+{
+    if (spin(store))
+        return true;
+    int timeout = dispatch_sleep(store->dispatch) ? IDLE_MS : 0;
+    bool go_on = look(store, timeout);
+    dispatch_awake(store->dispatch);
+    return go_on;
+}
+
+static void run(struct store *store)
+{
+    bool go_on = true, more = false;
+    for (unsigned round = 1; go_on; round++) {
+        unsigned taken = dispatch_round(store->dispatch);
+        more = tend(store, clock_ms(), more);
+        if (taken == 0 && !more)
+            go_on = block(store);
+        else if (round % BUSY_ROUNDS == 0)
+            go_on = look(store, 0);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct store store;
+    start(&store, argc, argv);
+    run_child_ready();
+    run(&store);
+    /* What is taken is answered: the rings hold the rest for the successor. */
+    talk_close(&store.talk);
+    dispatch_close(&store.dispatch);
+    bulk_close(&store.bulk);
+    return RUN_EXIT_OK;
+}

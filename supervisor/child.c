@@ -1,0 +1,195 @@
+/*
+ * child - see child.h. The supervisor; between fork() and execve() the child itself.
+ *
+ * A program that cannot be executed says so on the status pipe like any child that cannot start.
+ */
+#include "supervisor/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- In the new process, before it becomes another program ---- */
+
+_Noreturn static void give_up(int status_fd, const char *what, const char *path)
+{
+    char line[RUN_STATUS_MAX];
+    int len =
+        snprintf(line, sizeof line, "fail cannot %s %.300s: %s\n", what, path, strerror(errno));
+    if (write(status_fd, line, (size_t)len) < 0)
+        _exit(RUN_EXIT_FAILURE);
+    _exit(RUN_EXIT_CONFIG);
+}
+
+/* Signals as a fresh process has them, but those that a terminal sends to the whole group. */
+static void reset_signals(void)
+{
+    sigset_t none;
+    for (int i = 1; i < NSIG; i++)
+        signal(i, SIG_DFL);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/*
+ * Two steps, because a target number may be another entry's source: first copies of all sources
+ * above every target, then from there to the targets. Only dup2() leaves a descriptor open on
+ * exec, so all else is closed then.
+ */
+static bool place_descriptors(const struct fd_map *map)
+{
+    int copies[sizeof map->entries / sizeof map->entries[0]];
+    int above = RUN_FD_CHANNEL + RUN_CHANNEL_FDS * SHARED_CHANNELS_MAX;
+    for (unsigned i = 0; i < map->count; i++)
+        if ((copies[i] = fcntl(map->entries[i].source, F_DUPFD_CLOEXEC, above)) < 0)
+            return false;
+    if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+        return false;
+    for (unsigned i = 0; i < map->count; i++)
+        if (dup2(copies[i], map->entries[i].target) < 0)
+            return false;
+    return true;
+}
+
+_Noreturn static void become(const struct child_plan *plan, const struct fd_map *map, int status_fd,
+                             pid_t supervisor)
+{
+    char path[1024], lane[16];
+    snprintf(path, sizeof path, "%s/%s", plan->directory, plan->program);
+    snprintf(lane, sizeof lane, "%u", plan->lane);
+    char *arguments[] = {(char *)plan->program, (char *)plan->name, plan->has_lane ? lane : NULL,
+                         NULL};
+    reset_signals();
+    setpgid(0, 0); /* what a terminal or a shell sends to our group is for the supervisor */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != supervisor)
+        _exit(RUN_EXIT_FAILURE);
+    status_fd = fcntl(status_fd, F_DUPFD_CLOEXEC, 1000); /* out of the way of every target */
+    if (!place_descriptors(map))
+        give_up(status_fd, "place the descriptors of", plan->name);
+    execv(path, arguments);
+    give_up(status_fd, "execute", path);
+}
+
+/* ---- In the supervisor ---- */
+
+static enum status failed(struct buffer *why, const char *what)
+{
+    buffer_append_format(why, "%s: %s", what, strerror(errno));
+    return STATUS_UNAVAILABLE;
+}
+
+static void close_pipe(const int ends[2])
+{
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* Neither end may ever make the other's process wait, but for log lines: those are not lost. */
+static enum status make_pipes(int status[2], int log[2], struct buffer *why)
+{
+    if (pipe2(status, O_CLOEXEC | O_NONBLOCK) < 0)
+        return failed(why, "pipe");
+    if (pipe2(log, O_CLOEXEC) < 0) {
+        close_pipe(status);
+        return failed(why, "pipe");
+    }
+    fcntl(log[0], F_SETFL, O_NONBLOCK);
+    return STATUS_OK;
+}
+
+static pid_t launch(const struct child_plan *plan, const int status[2], const int log[2])
+{
+    struct fd_map map = *plan->map;
+    pid_t supervisor = getpid();
+    fd_map_add(&map, plan->shared->config, RUN_FD_CONFIG);
+    fd_map_add(&map, status[1], RUN_FD_STATUS);
+    fd_map_add(&map, plan->shared->life_read, RUN_FD_LIFE);
+    fd_map_add(&map, plan->shared->null, STDIN_FILENO);
+    fd_map_add(&map, log[1], STDOUT_FILENO);
+    fd_map_add(&map, log[1], STDERR_FILENO);
+    pid_t pid = fork();
+    if (pid == 0)
+        become(plan, &map, status[1], supervisor);
+    return pid;
+}
+
+enum status child_start(struct child *child, const struct child_plan *plan, uint64_t now_ms,
+                        struct buffer *why)
+{
+    int status[2], log[2];
+    if (make_pipes(status, log, why) != STATUS_OK)
+        return STATUS_UNAVAILABLE;
+    pid_t pid = launch(plan, status, log);
+    if (pid < 0) {
+        close_pipe(status);
+        close_pipe(log);
+        return failed(why, "fork");
+    }
+    close(status[1]);
+    close(log[1]);
+    child->state = CHILD_STARTING;
+    child->pid = pid;
+    child->lane = plan->lane;
+    child->was_ready = false;
+    child->started_ms = child->heard_ms = now_ms;
+    child->ready_ms = 0;
+    *child->fail = *child->last_line = '\0';
+    lines_open(&child->status, status[0]);
+    lines_open(&child->log, log[0]);
+    return STATUS_OK;
+}
+
+bool child_told(struct child *child, const char *name, const char *line, uint64_t now_ms)
+{
+    child->heard_ms = now_ms;
+    if (strncmp(line, "fail ", 5) == 0) {
+        snprintf(child->fail, sizeof child->fail, "%.*s", RUN_STATUS_MAX - 1, line + 5);
+    } else if (strcmp(line, "ready") == 0) {
+        bool first = !child->was_ready;
+        child->was_ready = true;
+        if (first)
+            child->ready_ms = now_ms;
+        if (child->state == CHILD_STARTING)
+            child->state = CHILD_READY;
+        return first;
+    } else if (strcmp(line, "beat") != 0) {
+        log_warn("%s says something unknown: %.100s", name, line);
+    }
+    return false;
+}
+
+static void keep_line(void *context, char *line)
+{
+    struct child *child = context;
+    snprintf(child->last_line, sizeof child->last_line, "%s", line);
+    lines_relay(line);
+}
+
+static void keep_fail(void *context, char *line)
+{
+    struct child *child = context;
+    if (strncmp(line, "fail ", 5) == 0)
+        snprintf(child->fail, sizeof child->fail, "%.*s", RUN_STATUS_MAX - 1, line + 5);
+}
+
+void child_end(struct child *child, int wait_status, char *reason, size_t size)
+{
+    char how[64];
+    lines_close(&child->status, keep_fail, child);
+    lines_close(&child->log, keep_line, child);
+    if (WIFSIGNALED(wait_status))
+        snprintf(how, sizeof how, "killed by signal %d (%s)", WTERMSIG(wait_status),
+                 strsignal(WTERMSIG(wait_status)));
+    else
+        snprintf(how, sizeof how, "exit code %d", WEXITSTATUS(wait_status));
+    const char *words = *child->fail ? child->fail : child->last_line;
+    snprintf(reason, size, "%s%s%s", how, *words ? ": " : "", words);
+    child->state = CHILD_NONE;
+}

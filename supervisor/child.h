@@ -1,0 +1,47 @@
+/*
+ * child - one running process: how it is started and what it has told.
+ */
+#ifndef STRATO_SUPERVISOR_CHILD_H
+#define STRATO_SUPERVISOR_CHILD_H
+
+#include <sys/types.h>
+
+#include "supervisor/lines.h"
+#include "supervisor/roles.h"
+
+enum child_state { CHILD_NONE, CHILD_STARTING, CHILD_READY, CHILD_STOPPING };
+
+struct child {
+    enum child_state state;
+    pid_t pid; /* valid unless CHILD_NONE */
+    unsigned lane;
+    bool was_ready;
+    uint64_t started_ms, ready_ms, heard_ms;
+    struct lines status, log;
+    char fail[RUN_STATUS_MAX]; /* its "fail TEXT" */
+    char last_line[256];       /* of its log */
+};
+
+/* Everything that a start needs; borrowed. */
+struct child_plan {
+    const char *directory; /* of the program */
+    const char *program;
+    const char *name;
+    bool has_lane;
+    unsigned lane;
+    const struct shared *shared;
+    const struct fd_map *map;
+};
+
+/* Forks and executes. Both pipes are open then. On failure appends the reason to why. */
+enum status child_start(struct child *child, const struct child_plan *plan, uint64_t now_ms,
+                        struct buffer *why) MUST_CHECK;
+
+/* Takes a status line. True when the child has just become ready. */
+bool child_told(struct child *child, const char *name, const char *line, uint64_t now_ms);
+
+/* Writes why it ended, from what wait() gave and what it told last: one line. Closes its pipes
+ * before, so that the last words are in. */
+void child_end(struct child *child, int wait_status, char *reason, size_t size);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * main - stratod: options, then the supervisor.
+ *
+ * Exit code 0: stopped in order, or nothing wrong found; 1: it could not start, or it was killed
+ * off by a second signal; 2: the command line is wrong.
+ */
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/close_range.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "supervisor/supervisor.h"
+
+static const char usage[] =
+    "usage: stratod [--config FILE] [--check-config] [--version] [--help]\n"
+    "\n"
+    "Runs Strato in the foreground: starts its processes, keeps them running, and stops them in\n"
+    "order on SIGTERM or SIGINT. Without a file it runs on defaults below the current directory.\n"
+    "\n"
+    "  -c, --config FILE   read this configuration (see strato.ini)\n"
+    "      --check-config  print every problem of the configuration and exit: 0 if there is none\n"
+    "      --version       print the version and exit\n"
+    "      --help          print this and exit\n";
+
+struct options {
+    const char *config;
+    bool check;
+};
+
+static void parse(int argc, char **argv, struct options *options_r)
+{
+    enum { CHECK = 256, VERSION, HELP };
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"check-config", no_argument, NULL, CHECK},
+                                            {"version", no_argument, NULL, VERSION},
+                                            {"help", no_argument, NULL, HELP},
+                                            {0}};
+    int option;
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            options_r->config = optarg;
+            break;
+        case CHECK:
+            options_r->check = true;
+            break;
+        case VERSION:
+            puts("stratod " STRATO_VERSION);
+            exit(0);
+        case HELP:
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            fputs("try: stratod --help\n", stderr);
+            exit(2);
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "stratod: unexpected argument %s\ntry: stratod --help\n", argv[optind]);
+        exit(2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct conf conf;
+    struct options options = {0};
+    struct buffer problems = {0};
+    parse(argc, argv, &options);
+    close_range(3, ~0u, CLOSE_RANGE_CLOEXEC); /* what a shell left open is not for children */
+    conf_defaults(&conf, !options.config);
+    enum status status = options.config ? conf_load(&conf, options.config, &problems)
+                                        : conf_check(&conf, "built-in defaults", &problems);
+    if (problems.len > 0)
+        fwrite(problems.data, 1, problems.len, options.check ? stdout : stderr);
+    buffer_free(&problems);
+    if (options.check && status == STATUS_OK)
+        printf("%s: no problems\n", options.config ? options.config : "built-in defaults");
+    if (options.check || status != STATUS_OK)
+        return status == STATUS_OK ? 0 : 1;
+    return supervise(&conf, options.config, "stratod");
+}

@@ -1,0 +1,177 @@
+/*
+ * shared - see shared.h. The supervisor, once, before it starts a child.
+ *
+ * Fails with one line: what could not be made and why.
+ */
+#include "supervisor/shared.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "proto/channel/channel.h"
+
+enum { BACKLOG = 4096 };
+
+/* Which stores keep records in an arena. */
+static const bool needs_arena[BACKEND_COUNT] = {
+    [BACKEND_MEMORY] = true, /* the arena is the data */
+    [BACKEND_DISK] = true,   /* a cache in front of the database */
+    [BACKEND_REDIS] = false, /* Redis is asked each time */
+};
+
+static enum status failed(struct buffer *why, const char *what)
+{
+    buffer_append_format(why, "cannot make %s: %s", what, strerror(errno));
+    return STATUS_UNAVAILABLE;
+}
+
+/* A memfd of this size that can neither shrink nor grow: a child that maps it may trust that. */
+static int make_memory(const char *name, uint64_t size, struct buffer *why)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd >= 0 && ftruncate(fd, (off_t)size) == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+        return fd;
+    (void)failed(why, name);
+    return -1;
+}
+
+static int make_bell(struct buffer *why)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        (void)failed(why, "a doorbell");
+    return fd;
+}
+
+/* Read-only for good: a descriptor opened so, of a file that cannot be opened for writing again. */
+static enum status make_arena(struct shared *shared, const struct conf *conf, enum backend backend,
+                              struct buffer *why)
+{
+    char name[64], path[64];
+    snprintf(name, sizeof name, "strato-arena-%s", backend_name(backend));
+    int fd = make_memory(name, conf->memory_size, why);
+    if (fd < 0)
+        return STATUS_UNAVAILABLE;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    shared->arena[backend] = fd;
+    shared->arena_readonly[backend] = open(path, O_RDONLY | O_CLOEXEC);
+    if (shared->arena_readonly[backend] < 0 || fchmod(fd, 0400) < 0)
+        return failed(why, name);
+    return STATUS_OK;
+}
+
+static enum status make_backend(struct shared *shared, const struct conf *conf,
+                                enum backend backend, struct buffer *why)
+{
+    char name[64];
+    if (needs_arena[backend] && make_arena(shared, conf, backend, why) != STATUS_OK)
+        return STATUS_UNAVAILABLE;
+    shared->store_bell[backend] = make_bell(why);
+    if (shared->store_bell[backend] < 0)
+        return STATUS_UNAVAILABLE;
+    for (unsigned i = 0; i < shared->channel_count; i++) {
+        snprintf(name, sizeof name, "strato-channel-%s-%u", backend_name(backend), i);
+        shared->channel[backend][i] = make_memory(name, channel_memory_size(), why);
+        if (shared->channel[backend][i] < 0)
+            return STATUS_UNAVAILABLE;
+    }
+    return STATUS_OK;
+}
+
+static enum status make_config(struct shared *shared, const struct conf *conf, struct buffer *why)
+{
+    struct buffer text = {0};
+    conf_write(conf, &text);
+    int fd = shared->config = memfd_create("strato-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    bool written =
+        fd >= 0 && write(fd, text.data, text.len) == (ssize_t)text.len &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0;
+    buffer_free(&text);
+    return written ? STATUS_OK : failed(why, "the configuration for the children");
+}
+
+/* Writes the address that a socket really has, with the port taken for port 0. */
+static void name_socket(int fd, char *listen_text)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof address;
+    char host[INET6_ADDRSTRLEN] = "";
+    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
+        return; /* then the text stays as configured */
+    const struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
+    const struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address;
+    if (address.ss_family == AF_INET6)
+        snprintf(listen_text, CONF_TEXT_MAX, "[%s]:%u",
+                 inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host), ntohs(v6->sin6_port));
+    else
+        snprintf(listen_text, CONF_TEXT_MAX, "%s:%u",
+                 inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host), ntohs(v4->sin_port));
+}
+
+static enum status make_listener(char *listen_text, int *fd_r, struct buffer *why)
+{
+    struct sockaddr_storage address;
+    socklen_t len = conf_address(listen_text, &address);
+    int on = 1;
+    int fd = *fd_r = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+        bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, BACKLOG) < 0) {
+        buffer_append_format(why, "cannot listen on %s: %s", listen_text, strerror(errno));
+        return STATUS_UNAVAILABLE;
+    }
+    name_socket(fd, listen_text);
+    return STATUS_OK;
+}
+
+static void set_none(struct shared *shared)
+{
+    memset(shared, 0xff, sizeof *shared); /* every int is -1 */
+    shared->channel_count = 0;
+}
+
+static enum status make_channels(struct shared *shared, const struct conf *conf, struct buffer *why)
+{
+    shared->channel_count = run_channel_count(conf);
+    for (unsigned i = 0; i < shared->channel_count; i++)
+        if ((shared->worker_bell[i] = make_bell(why)) < 0)
+            return STATUS_UNAVAILABLE;
+    for (unsigned i = 0; i < BACKEND_COUNT; i++)
+        if (conf_uses(conf, (enum backend)i) &&
+            make_backend(shared, conf, (enum backend)i, why) != STATUS_OK)
+            return STATUS_UNAVAILABLE;
+    return STATUS_OK;
+}
+
+enum status shared_open(struct shared *shared, struct conf *conf, struct buffer *why)
+{
+    int life[2];
+    set_none(shared);
+    shared->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (shared->null < 0 || pipe2(life, O_CLOEXEC) < 0)
+        return failed(why, "a pipe");
+    shared->life_read = life[0];
+    shared->life_write = life[1];
+    enum status status = make_channels(shared, conf, why);
+    if (status == STATUS_OK && conf->http.enabled)
+        status = make_listener(conf->http.listen, &shared->listen[PROTOCOL_HTTP], why);
+    if (status == STATUS_OK && conf->grpc.enabled)
+        status = make_listener(conf->grpc.listen, &shared->listen[PROTOCOL_GRPC], why);
+    return status == STATUS_OK ? make_config(shared, conf, why) : status;
+}
+
+void shared_stop_listening(struct shared *shared)
+{
+    for (unsigned i = 0; i < PROTOCOL_COUNT; i++) {
+        if (shared->listen[i] >= 0)
+            close(shared->listen[i]);
+        shared->listen[i] = -1;
+    }
+}

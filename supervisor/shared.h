@@ -1,0 +1,35 @@
+/*
+ * shared - every descriptor that outlives a child: arenas, channels, doorbells, listening sockets,
+ * the configuration. The supervisor makes them and hands them out; it maps none of the memory.
+ */
+#ifndef STRATO_SUPERVISOR_SHARED_H
+#define STRATO_SUPERVISOR_SHARED_H
+
+#include "proto/run/run.h"
+
+enum { SHARED_CHANNELS_MAX = RUN_LANES * 2 * CONF_WORKERS_MAX };
+enum protocol { PROTOCOL_HTTP, PROTOCOL_GRPC, PROTOCOL_COUNT };
+
+/* -1 where there is none. Owned, close-on-exec, open until the process ends. */
+struct shared {
+    int null; /* standard input of the children */
+    int config;
+    int life_read, life_write; /* the write end is the supervisor's life; nobody else has it */
+    int arena[BACKEND_COUNT], arena_readonly[BACKEND_COUNT];
+    int store_bell[BACKEND_COUNT];
+    unsigned channel_count;
+    int channel[BACKEND_COUNT][SHARED_CHANNELS_MAX];
+    int worker_bell[SHARED_CHANNELS_MAX]; /* by channel number */
+    int listen[PROTOCOL_COUNT];
+};
+
+/*
+ * Makes everything that conf asks for. Writes the ports that were taken for port 0 back into
+ * conf. On failure appends one line to why; what is open stays open, as the process ends then.
+ */
+enum status shared_open(struct shared *shared, struct conf *conf, struct buffer *why) MUST_CHECK;
+
+/* Stops listening; the accept queues end with the last worker's copy. */
+void shared_stop_listening(struct shared *shared);
+
+#endif

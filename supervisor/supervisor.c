@@ -1,0 +1,459 @@
+/*
+ * supervisor - see supervisor.h. The process that must never die: one thread, one epoll loop, no
+ * shared memory mapped.
+ *
+ * Phases go one way: stores start, workers start, running, workers stop, stores stop, done. Before
+ * "running" a process that cannot start ends it all (exit 1); after that everything that ends is
+ * started again.
+ *
+ * Signals: SIGTERM and SIGINT stop in order, a second one at once; SIGHUP checks the configuration
+ * file; SIGUSR1 logs one line per process.
+ */
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "proto/base/clock.h"
+#include "supervisor/lock.h"
+#include "supervisor/notify.h"
+#include "supervisor/slot.h"
+
+enum {
+    SLOTS_MAX = BACKEND_COUNT + 2 * CONF_WORKERS_MAX,
+    EVENTS_MAX = 64,
+    KILL_AFTER_MS = 1000, /* beyond drain_timeout */
+    LATE_MS = 1000,       /* the loop itself was stopped or starved for this long */
+};
+
+enum phase { START_STORES, START_WORKERS, RUNNING, STOP_WORKERS, STOP_STORES, DONE };
+enum source { FROM_SIGNALS, FROM_STATUS, FROM_LOG };
+
+struct supervisor {
+    struct conf *conf;
+    const char *path;
+    char directory[CONF_TEXT_MAX]; /* of the programs */
+    struct shared shared;
+    struct slot_world world;
+    struct slot slots[SLOTS_MAX];
+    unsigned slot_count;
+    enum phase phase;
+    uint64_t kill_at_ms; /* while stopping; UINT64_MAX when that is done */
+    int epoll_fd, signal_fd, lock_fd;
+    bool reap; /* SIGCHLD came */
+    int exit_code;
+};
+
+/* One per process: too large for a stack that should stay small. */
+static struct supervisor supervisor;
+
+static uint64_t token(enum source source, unsigned slot)
+{
+    return (uint64_t)slot << 8 | source;
+}
+
+static enum status watch(struct supervisor *s, int fd, uint64_t data)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = data};
+    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? STATUS_OK : STATUS_INTERNAL;
+}
+
+/* ---- Stopping ---- */
+
+static void stop_slots(struct supervisor *s, bool workers)
+{
+    for (unsigned i = 0; i < s->slot_count; i++)
+        if (s->slots[i].role->worker == workers)
+            slot_stop(&s->slots[i]);
+}
+
+static void enter_stop(struct supervisor *s, enum phase phase, uint64_t now_ms)
+{
+    s->phase = phase;
+    s->kill_at_ms = now_ms + s->conf->drain_timeout_ms + KILL_AFTER_MS;
+    stop_slots(s, phase == STOP_WORKERS);
+}
+
+static void begin_stop(struct supervisor *s, int exit_code, uint64_t now_ms)
+{
+    if (s->phase >= STOP_WORKERS)
+        return;
+    notify_send("STOPPING=1\nSTATUS=stopping");
+    s->exit_code = exit_code;
+    shared_stop_listening(&s->shared);
+    enter_stop(s, STOP_WORKERS, now_ms);
+}
+
+static void kill_all(struct supervisor *s)
+{
+    log_warn("told to stop a second time: killing what still runs");
+    s->exit_code = 1;
+    s->phase = STOP_STORES;
+    s->kill_at_ms = UINT64_MAX;
+    for (unsigned i = 0; i < s->slot_count; i++) {
+        slot_stop(&s->slots[i]);
+        slot_kill(&s->slots[i]);
+    }
+}
+
+static bool any_alive(const struct supervisor *s, bool workers)
+{
+    for (unsigned i = 0; i < s->slot_count; i++)
+        if (s->slots[i].role->worker == workers && slot_alive(&s->slots[i]))
+            return true;
+    return false;
+}
+
+static void kill_overdue(struct supervisor *s, uint64_t now_ms)
+{
+    if (s->phase < STOP_WORKERS || now_ms < s->kill_at_ms)
+        return;
+    s->kill_at_ms = UINT64_MAX;
+    for (unsigned i = 0; i < s->slot_count; i++) {
+        if (s->slots[i].child.state != CHILD_STOPPING)
+            continue;
+        log_warn("%s did not stop in time: killed", s->slots[i].name);
+        slot_kill(&s->slots[i]);
+    }
+}
+
+/* ---- Starting ---- */
+
+/* Draining workers still need their stores; else nothing is started while stopping. */
+static bool may_start(const struct supervisor *s, const struct slot *slot)
+{
+    if (slot->role->worker)
+        return s->phase == START_WORKERS || s->phase == RUNNING;
+    return s->phase <= STOP_WORKERS;
+}
+
+static void start_slot(struct supervisor *s, unsigned i, uint64_t now_ms)
+{
+    struct slot *slot = &s->slots[i];
+    slot_start(slot, &s->world, now_ms);
+    if (!slot_alive(slot))
+        return;
+    if (watch(s, slot->child.status.fd, token(FROM_STATUS, i)) != STATUS_OK ||
+        watch(s, slot->child.log.fd, token(FROM_LOG, i)) != STATUS_OK) {
+        log_error("%s cannot be watched: %s", slot->name, strerror(errno));
+        slot_kill(slot);
+    }
+}
+
+static void start_due(struct supervisor *s, uint64_t now_ms)
+{
+    for (unsigned i = 0; i < s->slot_count; i++) {
+        struct slot *slot = &s->slots[i];
+        if (slot->waiting && slot->start_at_ms <= now_ms && may_start(s, slot))
+            start_slot(s, i, now_ms);
+    }
+}
+
+static bool all_ready(const struct supervisor *s, bool workers)
+{
+    for (unsigned i = 0; i < s->slot_count; i++)
+        if (s->slots[i].role->worker == workers && s->slots[i].child.state != CHILD_READY)
+            return false;
+    return true;
+}
+
+/* The address that a client on this host can use: a wildcard is none. */
+static void client_address(const char *listen, char *out, size_t size)
+{
+    const char *port = strrchr(listen, ':');
+    if (strncmp(listen, "0.0.0.0:", 8) == 0)
+        snprintf(out, size, "127.0.0.1%s", port);
+    else if (strncmp(listen, "[::]:", 5) == 0)
+        snprintf(out, size, "[::1]%s", port);
+    else
+        snprintf(out, size, "%s", listen);
+}
+
+static void announce(const struct supervisor *s)
+{
+    const struct conf *conf = s->conf;
+    char address[CONF_TEXT_MAX];
+    printf("strato is ready:");
+    if (conf->http.enabled)
+        printf(" HTTP on http://%s", conf->http.listen);
+    if (conf->grpc.enabled)
+        printf("%s gRPC on %s", conf->http.enabled ? "," : "", conf->grpc.listen);
+    printf("\n");
+    if (conf->http.enabled) {
+        client_address(conf->http.listen, address, sizeof address);
+        printf("try: curl -X PUT 'http://%s/sets/fruit?item=apple'\n", address);
+    }
+    fflush(stdout);
+    notify_send("READY=1\nSTATUS=running");
+}
+
+/* ---- Phases ---- */
+
+static void advance(struct supervisor *s, uint64_t now_ms)
+{
+    kill_overdue(s, now_ms);
+    if (s->phase == START_STORES && all_ready(s, false))
+        s->phase = START_WORKERS;
+    start_due(s, now_ms);
+    if (s->phase == START_WORKERS && all_ready(s, false) && all_ready(s, true)) {
+        s->phase = RUNNING;
+        announce(s);
+    }
+    if (s->phase == STOP_WORKERS && !any_alive(s, true))
+        enter_stop(s, STOP_STORES, now_ms);
+    if (s->phase == STOP_STORES && !any_alive(s, false) && !any_alive(s, true))
+        s->phase = DONE;
+}
+
+/* Before the first readiness somebody looks on and should hear what is wrong, not wait. */
+static void judge_start(struct supervisor *s, const struct slot *slot, int code, uint64_t now_ms)
+{
+    if (s->phase >= RUNNING || !policy_gives_up(slot->deaths, code))
+        return;
+    log_error("%s cannot be started: %s", slot->name, slot->reason);
+    begin_stop(s, 1, now_ms);
+}
+
+static void reap_children(struct supervisor *s, uint64_t now_ms)
+{
+    int wait_status;
+    pid_t pid;
+    s->reap = false;
+    while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
+        for (unsigned i = 0; i < s->slot_count; i++) {
+            struct slot *slot = &s->slots[i];
+            if (!slot_alive(slot) || slot->child.pid != pid)
+                continue;
+            int code = slot_ended(slot, wait_status, now_ms);
+            judge_start(s, slot, code, now_ms);
+        }
+    }
+}
+
+/* ---- Signals ---- */
+
+static void check_file(const struct supervisor *s)
+{
+    struct conf conf;
+    struct buffer problems = {0};
+    if (!s->path) {
+        log_info("SIGHUP: there is no configuration file to read again");
+        return;
+    }
+    conf_defaults(&conf, false);
+    if (conf_load(&conf, s->path, &problems) == STATUS_OK)
+        log_info("SIGHUP: %s is fine but not yet applied: restart to apply", s->path);
+    else
+        log_error("SIGHUP: everything goes on as it is, because %s has problems:", s->path);
+    char *text = (char *)problems.data, *save = NULL;
+    buffer_append(&problems, "", 1);
+    for (text = strtok_r((char *)problems.data, "\n", &save); text;
+         text = strtok_r(NULL, "\n", &save))
+        log_error("%s", text);
+    buffer_free(&problems);
+}
+
+static void take_signal(struct supervisor *s, int number, uint64_t now_ms)
+{
+    switch (number) {
+    case SIGCHLD:
+        s->reap = true;
+        break;
+    case SIGHUP:
+        check_file(s);
+        break;
+    case SIGUSR1:
+        for (unsigned i = 0; i < s->slot_count; i++)
+            slot_log(&s->slots[i], now_ms);
+        break;
+    default:
+        if (s->phase >= STOP_WORKERS) {
+            kill_all(s);
+            break;
+        }
+        log_info("%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
+        begin_stop(s, 0, now_ms);
+    }
+}
+
+static void read_signals(struct supervisor *s, uint64_t now_ms)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signal_fd, &info, sizeof info) == sizeof info)
+        take_signal(s, (int)info.ssi_signo, now_ms);
+}
+
+static enum status open_signals(struct supervisor *s)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR1};
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        sigaddset(&set, numbers[i]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
+    s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (s->signal_fd < 0 || s->epoll_fd < 0)
+        return STATUS_INTERNAL;
+    return watch(s, s->signal_fd, token(FROM_SIGNALS, 0));
+}
+
+/* ---- The loop ---- */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* When something is to be done even if nothing happens. */
+static uint64_t next_deadline(const struct supervisor *s)
+{
+    uint64_t next = s->phase >= STOP_WORKERS ? s->kill_at_ms : UINT64_MAX;
+    for (unsigned i = 0; i < s->slot_count; i++) {
+        const struct slot *slot = &s->slots[i];
+        if (slot->waiting && may_start(s, slot))
+            next = earlier(next, slot->start_at_ms);
+        next = earlier(next, slot_silence_ends(slot));
+    }
+    return next;
+}
+
+static void dispatch(struct supervisor *s, uint64_t data, uint64_t now_ms)
+{
+    struct slot *slot = &s->slots[data >> 8];
+    switch ((enum source)(data & 0xff)) {
+    case FROM_SIGNALS:
+        read_signals(s, now_ms);
+        break;
+    case FROM_STATUS:
+        slot_read_status(slot, now_ms);
+        break;
+    case FROM_LOG:
+        slot_read_log(slot);
+        break;
+    }
+}
+
+/*
+ * Whoever stopped us (a debugger, a suspended machine) may have stopped the children too: their
+ * silence says nothing then.
+ */
+static void judge_silence(struct supervisor *s, bool late, uint64_t now_ms)
+{
+    for (unsigned i = 0; i < s->slot_count; i++) {
+        if (late)
+            s->slots[i].child.heard_ms = now_ms;
+        else
+            slot_check_silence(&s->slots[i], now_ms);
+    }
+}
+
+static void run_round(struct supervisor *s)
+{
+    struct epoll_event events[EVENTS_MAX];
+    uint64_t before_ms = clock_ms();
+    uint64_t deadline = next_deadline(s);
+    uint64_t wait = deadline > before_ms ? earlier(deadline - before_ms, 60000) : 0;
+    int count = epoll_wait(s->epoll_fd, events, EVENTS_MAX, (int)wait);
+    uint64_t now_ms = clock_ms();
+    for (int i = 0; i < count; i++)
+        dispatch(s, events[i].data.u64, now_ms);
+    if (s->reap)
+        reap_children(s, now_ms);
+    if (count < EVENTS_MAX) /* else a sign of life may still be in a pipe */
+        judge_silence(s, now_ms > before_ms + wait + LATE_MS, now_ms);
+    advance(s, now_ms);
+}
+
+/* ---- Setting up ---- */
+
+/* BUILD/bin/stratod and /usr/sbin/stratod both find ../libexec/strato. */
+static enum status find_programs(struct supervisor *s, struct buffer *why)
+{
+    char self[CONF_TEXT_MAX];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[len > 0 ? len : 0] = '\0';
+    for (int i = 0; i < 2; i++) {
+        char *slash = strrchr(self, '/');
+        if (slash)
+            *slash = '\0';
+    }
+    if (snprintf(s->directory, sizeof s->directory, "%s/libexec/strato", self) <
+        (int)sizeof s->directory)
+        return STATUS_OK;
+    buffer_append_text(why, "the programs' directory has too long a name");
+    return STATUS_INVALID;
+}
+
+/* Descriptors are what a server needs most; children inherit this. */
+static void raise_limits(const struct conf *conf)
+{
+    struct rlimit limit;
+    uint64_t wanted = conf->http.max_connections + 512;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < wanted)
+        log_warn("max_connections needs %" PRIu64 " descriptors per worker; the limit (ulimit -Hn)"
+                 " is %" PRIu64,
+                 wanted, (uint64_t)limit.rlim_max);
+}
+
+static void fill_slots(struct supervisor *s)
+{
+    for (unsigned r = 0; r < ROLE_COUNT; r++)
+        for (unsigned i = 0; i < roles[r].limit; i++)
+            if (roles[r].wanted(s->conf, i))
+                slot_init(&s->slots[s->slot_count++], &roles[r], s->conf, i);
+}
+
+static enum status set_up(struct supervisor *s, struct buffer *why)
+{
+    if (find_programs(s, why) != STATUS_OK ||
+        lock_take(s->conf->run_dir, &s->lock_fd, why) != STATUS_OK)
+        return STATUS_UNAVAILABLE;
+    raise_limits(s->conf);
+    if (shared_open(&s->shared, s->conf, why) != STATUS_OK)
+        return STATUS_UNAVAILABLE;
+    if (open_signals(s) != STATUS_OK) {
+        buffer_append_format(why, "no descriptor for signals: %s", strerror(errno));
+        return STATUS_UNAVAILABLE;
+    }
+    s->world = (struct slot_world){s->conf, &s->shared, s->directory};
+    fill_slots(s);
+    return STATUS_OK;
+}
+
+int supervise(struct conf *conf, const char *path, const char *program)
+{
+    struct supervisor *s = &supervisor;
+    struct buffer why = {0};
+    s->conf = conf;
+    s->path = path;
+    s->lock_fd = -1;
+    log_open(program, conf->log_level, conf->log_json);
+    notify_open();
+    if (set_up(s, &why) != STATUS_OK) {
+        fprintf(stderr, "%s: %.*s\n", program, (int)why.len, (const char *)why.data);
+        s->exit_code = 1;
+    } else {
+        notify_send("STATUS=starting");
+        advance(s, clock_ms());
+        while (s->phase != DONE)
+            run_round(s);
+        log_info("stopped");
+    }
+    buffer_free(&why);
+    if (s->lock_fd >= 0)
+        lock_release(s->lock_fd);
+    return s->exit_code;
+}

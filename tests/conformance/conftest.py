@@ -1,0 +1,55 @@
+"""Which protocol and which backend the suite runs over: STRATO_PROTOCOL and STRATO_BACKEND."""
+
+import itertools
+import os
+
+import pytest
+
+from over_http import HttpOperations
+from strato import Strato
+
+PROTOCOLS = {"http": HttpOperations}
+BACKENDS = {"memory": {"strato": {"backend": "memory"}}}
+MAX_VALUE = 1 << 20
+
+
+@pytest.fixture(scope="session")
+def strato():
+    with Strato(BACKENDS[os.environ.get("STRATO_BACKEND", "memory")]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ops(strato):
+    operations = PROTOCOLS[os.environ.get("STRATO_PROTOCOL", "http")](strato)
+    yield operations
+    operations.close()
+
+
+@pytest.fixture(scope="module")
+def new_ops(strato):
+    """Makes further connections."""
+    made = []
+
+    def make():
+        made.append(PROTOCOLS[os.environ.get("STRATO_PROTOCOL", "http")](strato))
+        return made[-1]
+    yield make
+    for operations in made:
+        operations.close()
+
+
+@pytest.fixture
+def client(strato):
+    """A bare HTTP connection."""
+    with strato.client() as connection:
+        yield connection
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def key():
+    """A key that no other test uses."""
+    return b"key-%d" % next(_numbers)

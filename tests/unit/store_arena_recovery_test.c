@@ -1,0 +1,278 @@
+/* What a killed writer leaves behind, and what damage does: exact after the one, noticed after the
+ * other. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "proto/arena/reader.h"
+#include "proto/base/failpoint.h"
+#include "tests/unit/arena_memory.h"
+
+static const uint64_t NOW = 1700000000000;
+enum { CHANNEL = 5 };
+
+#ifdef STRATO_FAILPOINTS
+
+static const char *const points[] = {
+    "arena.before_intent", "arena.after_intent",  "arena.before_publish",
+    "arena.after_publish", "arena.after_applied",
+};
+
+static void arm(const char *point, int count)
+{
+    char path[] = "/tmp/strato-failpoint-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    dprintf(fd, "writer %s %d\n", point, count);
+    close(fd);
+    setenv("STRATO_FAILPOINT", path, 1);
+    failpoint_arm("writer");
+}
+
+/* Adds one to a counter, as the engine does. */
+static int64_t add_one(struct arena_writer *writer, struct bytes key, uint64_t sequence)
+{
+    struct arena_entry entry;
+    int64_t value = 0;
+    uint64_t revision;
+    if (arena_get(writer, SERVICE_COUNTER, key, NOW, &entry) == STATUS_OK)
+        memcpy(&value, entry.value.data, sizeof value);
+    value++;
+    struct arena_origin origin = {CHANNEL, sequence};
+    assert_int_equal(arena_put(writer, SERVICE_COUNTER, key,
+                               (struct bytes){(uint8_t *)&value, sizeof value}, 0, origin, NOW,
+                               &revision),
+                     STATUS_OK);
+    return value;
+}
+
+static struct bytes key_for(uint64_t sequence, char *text)
+{
+    /* Some keys come back, some are new, so that all ways to insert are taken. */
+    return (struct bytes){(uint8_t *)text, (size_t)sprintf(text, "c%d", (int)(sequence % 7) == 0
+                                                                            ? (int)sequence
+                                                                            : (int)(sequence % 97))};
+}
+
+/* Runs increments 0..count-1 from where the arena says it stopped; dies at the failpoint. */
+static void run_writer(struct arena_memory *memory, uint64_t count, const char *point, int hits)
+{
+    struct arena_report report;
+    char reason[128], text[32];
+    struct arena_writer *writer = arena_writer_attach(memory->base, memory->size, NOW, &report,
+                                                      reason, sizeof reason);
+    if (!writer || report.found_as == ARENA_WAS_DAMAGED)
+        _exit(3);
+    arm(point, hits);
+    for (uint64_t n = arena_applied(writer, CHANNEL); n < count; n++) {
+        struct bytes key = key_for(n, text);
+        add_one(writer, key, n);
+        if (n % 11 == 10) {
+            /* A deletion does not count as an increment, but is a change of its own. */
+            uint64_t revision;
+            (void)!arena_put(writer, SERVICE_KV, key, bytes_of("x"), 0, NOBODY_ORIGIN, NOW,
+                             &revision);
+            (void)!arena_delete(writer, SERVICE_KV, key, NOBODY_ORIGIN, NOW);
+        }
+    }
+    _exit(0);
+}
+
+static void check_counts(struct arena_memory *memory, uint64_t applied)
+{
+    struct arena_writer *writer = arena_memory_open(memory, NOW, ARENA_WAS_SOUND);
+    char text[32];
+    int64_t sum = 0;
+    assert_int_equal(arena_applied(writer, CHANNEL), applied);
+    for (uint64_t i = 0; i < 4000; i++) {
+        struct arena_entry entry;
+        snprintf(text, sizeof text, "c%d", (int)i);
+        if (arena_get(writer, SERVICE_COUNTER, bytes_of(text), NOW, &entry) != STATUS_OK)
+            continue;
+        int64_t value;
+        memcpy(&value, entry.value.data, sizeof value);
+        sum += value;
+    }
+    assert_int_equal(sum, (int64_t)applied);
+    arena_writer_close(&writer);
+}
+
+static void killed_anywhere_each_change_is_made_once(void **state)
+{
+    (void)state;
+    enum { COUNT = 4000 };
+    struct arena_memory memory = arena_memory_new(1 << 20);
+    int kills = 0;
+    for (uint64_t applied = 0; applied < COUNT;) {
+        const char *point = points[kills % 5];
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            run_writer(&memory, COUNT, point, 1 + kills * 7 % 60);
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (WIFEXITED(status))
+            assert_int_equal(WEXITSTATUS(status), 0);
+        else
+            kills++;
+        struct arena_writer *writer = arena_memory_open(&memory, NOW, ARENA_WAS_SOUND);
+        applied = arena_applied(writer, CHANNEL);
+        arena_writer_close(&writer);
+        check_counts(&memory, applied);
+    }
+    print_message("killed %d times\n", kills);
+    assert_true(kills >= 50);
+    arena_memory_free(&memory);
+}
+
+#endif
+
+enum { RECORDS = 3000 };
+
+static struct bytes value_for(int i, uint8_t *space)
+{
+    size_t len = (size_t)(i * 37 % 400);
+    memset(space, i, len);
+    return (struct bytes){space, len};
+}
+
+static void fill(struct arena_writer *writer)
+{
+    uint8_t space[400];
+    char text[32];
+    uint64_t revision;
+    for (int i = 0; i < RECORDS; i++) {
+        snprintf(text, sizeof text, "key%d", i);
+        assert_int_equal(arena_put(writer, SERVICE_KV, bytes_of(text), value_for(i, space), 0, MINE,
+                                   NOW, &revision),
+                         STATUS_OK);
+    }
+}
+
+static void expect_all(struct arena_writer *writer)
+{
+    uint8_t space[400];
+    char text[32];
+    for (int i = 0; i < RECORDS; i++) {
+        struct arena_entry entry;
+        snprintf(text, sizeof text, "key%d", i);
+        assert_int_equal(arena_get(writer, SERVICE_KV, bytes_of(text), NOW, &entry), STATUS_OK);
+        assert_true(bytes_equal(entry.value, value_for(i, space)));
+    }
+}
+
+/* Readers over a damaged arena must stay inside it and end; what they answer does not matter. */
+static void read_some(const struct arena_memory *memory)
+{
+    struct arena_reader reader;
+    struct arena_found found;
+    struct buffer scratch = {0};
+    char text[32];
+    assert_true(arena_reader_attach(&reader, memory->base, memory->size));
+    for (int i = 0; i < 20; i++) {
+        snprintf(text, sizeof text, "key%d", rand() % RECORDS);
+        (void)!arena_read(&reader, SERVICE_KV, bytes_of(text), NOW, &scratch, &found);
+    }
+    buffer_free(&scratch);
+}
+
+static void damage_is_noticed_or_harmless(void **state)
+{
+    (void)state;
+    enum { VARIANTS = 1000 };
+    struct arena_memory memory = arena_memory_new(2 << 20);
+    struct arena_writer *writer = arena_memory_open(&memory, NOW, ARENA_WAS_RAW);
+    fill(writer);
+    arena_writer_close(&writer);
+    uint8_t *pristine = malloc(memory.size);
+    memcpy(pristine, memory.base, memory.size);
+    int noticed = 0;
+    srand(7);
+    for (int variant = 0; variant < VARIANTS; variant++) {
+        memcpy(memory.base, pristine, memory.size);
+        /* One to sixteen bytes; half of the variants in the header and the first buckets. */
+        uint64_t range = variant % 2 ? memory.size : 64 * 1024;
+        for (int n = 1 + rand() % 16; n > 0; n--)
+            memory.base[(uint64_t)rand() % range] ^= (uint8_t)(1 + rand() % 255);
+        read_some(&memory);
+        struct arena_report report;
+        char reason[128];
+        writer = arena_writer_attach(memory.base, memory.size, NOW, &report, reason,
+                                     sizeof reason);
+        assert_non_null(writer);
+        if (report.found_as == ARENA_WAS_SOUND) {
+            expect_all(writer);
+            /* And it is as good as new. */
+            fill(writer);
+        } else {
+            noticed++;
+            assert_int_equal(report.records, 0);
+            fill(writer);
+            expect_all(writer);
+        }
+        arena_writer_close(&writer);
+    }
+    print_message("%d of %d variants noticed and abandoned, the others harmless\n", noticed,
+                  VARIANTS);
+    assert_true(noticed > VARIANTS / 2);
+    free(pristine);
+    arena_memory_free(&memory);
+}
+
+static void another_version_is_refused_untouched(void **state)
+{
+    (void)state;
+    struct arena_memory memory = arena_memory_new(1 << 20);
+    struct arena_writer *writer = arena_memory_open(&memory, NOW, ARENA_WAS_RAW);
+    arena_writer_close(&writer);
+    struct arena_header *header = (struct arena_header *)memory.base;
+    header->version = ARENA_VERSION + 1;
+    header->identity_check = arena_identity_check(header);
+    struct arena_report report;
+    char reason[128] = "";
+    assert_null(arena_writer_attach(memory.base, memory.size, NOW, &report, reason,
+                                    sizeof reason));
+    assert_non_null(strstr(reason, "version"));
+    assert_int_equal(header->state, ARENA_READY);
+    arena_memory_free(&memory);
+}
+
+static void a_chain_in_a_circle_is_damage(void **state)
+{
+    (void)state;
+    struct arena_memory memory = arena_memory_new(1 << 20);
+    struct arena_writer *writer = arena_memory_open(&memory, NOW, ARENA_WAS_RAW);
+    struct arena_geometry g;
+    assert_true(arena_geometry(memory.size, &g));
+    arena_writer_close(&writer);
+    struct arena_bucket *index = (struct arena_bucket *)(memory.base + g.index_offset);
+    struct arena_bucket *overflow = (struct arena_bucket *)(memory.base + g.heap_offset);
+    for (uint64_t i = 0; i < g.buckets; i++)
+        index[i].overflow = g.heap_offset / ARENA_GRAIN;
+    overflow->overflow = g.heap_offset / ARENA_GRAIN;
+    read_some(&memory);
+    writer = arena_memory_open(&memory, NOW, ARENA_WAS_DAMAGED);
+    arena_writer_close(&writer);
+    arena_memory_free(&memory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#ifdef STRATO_FAILPOINTS
+        cmocka_unit_test(killed_anywhere_each_change_is_made_once),
+#endif
+        cmocka_unit_test(damage_is_noticed_or_harmless),
+        cmocka_unit_test(another_version_is_refused_untouched),
+        cmocka_unit_test(a_chain_in_a_circle_is_damage),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,80 @@
+/*
+ * check - what holds for a request whatever its protocol, and the words for what went wrong. Pure.
+ */
+#include <stdio.h>
+
+#include "workers/core/internal.h"
+
+enum { TTL_DEFAULT_S = 5 };
+
+const char core_ttl_error[] =
+    "ttl must be a whole number of seconds from 0 (which means 5) to 2147483647";
+
+enum status core_expiry(int64_t ttl_s, uint64_t now_ms, uint64_t *expiry_ms_r)
+{
+    if (ttl_s < 0 || ttl_s > INT32_MAX)
+        return STATUS_INVALID;
+    *expiry_ms_r = now_ms + (uint64_t)(ttl_s == 0 ? TTL_DEFAULT_S : ttl_s) * 1000;
+    return STATUS_OK;
+}
+
+/* Keys and set items have the same limits. */
+static enum status check_name(struct bytes name, const char *what, const char *missing, char *error,
+                              size_t size)
+{
+    if (name.len >= 1 && name.len <= KEY_MAX)
+        return STATUS_OK;
+    if (name.len == 0)
+        snprintf(error, size, "%s", missing);
+    else
+        snprintf(error, size, "the %s is %zu bytes long; 1 to %d are allowed", what, name.len,
+                 KEY_MAX);
+    return STATUS_INVALID;
+}
+
+static enum status check_value(struct bytes value, uint64_t max_value, char *error, size_t size)
+{
+    if (value.len <= max_value)
+        return STATUS_OK;
+    snprintf(error, size, "the value is %zu bytes long; at most %llu (max_value) are allowed",
+             value.len, (unsigned long long)max_value);
+    return STATUS_TOO_LARGE;
+}
+
+enum status core_check(const struct request *request, uint64_t max_value, char *error, size_t size)
+{
+    enum status status =
+        check_name(request->key, "key", "no resource key provided", error, size);
+    if (status != STATUS_OK)
+        return status;
+    switch (request->op) {
+    case OP_CACHE_SET:
+        if (request->value.len == 0) {
+            snprintf(error, size, "no value provided; a cached value has at least one byte");
+            return STATUS_INVALID;
+        }
+        return check_value(request->value, max_value, error, size);
+    case OP_KV_PUT:
+        return check_value(request->value, max_value, error, size);
+    case OP_SET_ADD:
+    case OP_SET_REMOVE:
+        return check_name(request->value, "item", "no item provided; 1 to 480 bytes are allowed",
+                          error, size);
+    default:
+        return STATUS_OK;
+    }
+}
+
+const char *core_error_text(const struct core_store *store, enum status status, bool write)
+{
+    static const char *const away[BACKEND_COUNT] = {
+        [BACKEND_MEMORY] = "the memory backend is away; nothing was changed, try again",
+        [BACKEND_DISK] = "the disk backend is away; nothing was changed, try again",
+        [BACKEND_REDIS] = "the redis backend is away; nothing was changed, try again",
+    };
+    if (status == STATUS_UNAVAILABLE)
+        return away[store->backend];
+    if (status == STATUS_DEADLINE && write)
+        return "the request did not finish in time; the change may still have been made";
+    return status_info(status)->text;
+}

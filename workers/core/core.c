@@ -1,0 +1,343 @@
+/*
+ * core - see core.h. Runs in every worker; ends the process when what the supervisor handed down
+ * cannot be used, and by panic when memory runs out.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "proto/base/clock.h"
+#include "workers/core/internal.h"
+
+/* ---- Opening ---- */
+
+static void open_store(struct core *core, enum backend backend)
+{
+    const struct run_child *child = core->child;
+    int fd = RUN_FD_BACKEND + RUN_BACKEND_FDS * (int)backend;
+    char reason[256], url[600];
+    struct core_store *store = calloc(1, sizeof *store);
+    if (!store)
+        panic("out of memory: a store's state");
+    store->core = core;
+    store->backend = backend;
+    store->absent_is_final = core_absent_is_final(backend);
+    if (!arena_reader_open(&store->reader, fd + RUN_BACKEND_ARENA, reason, sizeof reason))
+        run_child_fail(RUN_EXIT_FAILURE, "the arena of the %s backend: %s", backend_name(backend),
+                       reason);
+    struct channel_memory *memory =
+        channel_map(fd + RUN_BACKEND_CHANNEL, false, reason, sizeof reason);
+    if (!memory)
+        run_child_fail(RUN_EXIT_FAILURE, "the channel to the %s backend: %s",
+                       backend_name(backend), reason);
+    channel_worker_open(&store->channel, memory, fd + RUN_BACKEND_DOORBELL);
+    run_link_url(&child->conf, backend, url);
+    store->transfer =
+        transfer_open(url, child->name, child->channel, memory, reason, sizeof reason);
+    if (!store->transfer)
+        run_child_fail(RUN_EXIT_FAILURE, "the link to the %s backend: %s", backend_name(backend),
+                       reason);
+    core->stores[backend] = store;
+    if (!core->first)
+        core->first = store;
+}
+
+struct core *core_open(const struct run_child *child)
+{
+    struct core *core = calloc(1, sizeof *core);
+    if (!core)
+        panic("out of memory: the core");
+    core->child = child;
+    for (enum backend backend = 0; backend < BACKEND_COUNT; backend++)
+        if (conf_uses(&child->conf, backend))
+            open_store(core, backend);
+    core_gauge(core, FIGURE_CONNECTIONS_OPEN, 0);
+    return core;
+}
+
+/* ---- Figures ---- */
+
+/* This worker is the only writer, so a plain load and store will do. */
+void core_count(struct core *core, unsigned figure, uint64_t add)
+{
+    _Atomic uint64_t *counter = &core->first->channel.memory->counters[figure];
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + add, memory_order_relaxed);
+}
+
+void core_gauge(struct core *core, unsigned figure, uint64_t value)
+{
+    atomic_store_explicit(&core->first->channel.memory->counters[figure], value,
+                          memory_order_relaxed);
+}
+
+/* The first bucket whose bound, 2^(FIGURE_LATENCY_FIRST_LOG2 + bucket) us, is not exceeded. */
+static unsigned latency_bucket(uint64_t ns)
+{
+    uint64_t us = (ns + 999) / 1000;
+    if (us <= 1u << FIGURE_LATENCY_FIRST_LOG2)
+        return 0;
+    unsigned log2_up = 64 - (unsigned)__builtin_clzll(us - 1);
+    unsigned bucket = log2_up - FIGURE_LATENCY_FIRST_LOG2;
+    return bucket < FIGURE_LATENCY_BUCKETS ? bucket : FIGURE_LATENCY_BUCKETS - 1;
+}
+
+static void count_ended(struct core *core, const struct core_call *call)
+{
+    enum op op = call->request.op;
+    unsigned latency =
+        FIGURE_LATENCY + (op_info(op)->write ? FIGURE_LATENCY_BUCKETS + 1 : 0);
+    uint64_t ns = clock_ns() - call->state.started_ns;
+    core_count(core, FIGURE_REQUESTS + (unsigned)op, 1);
+    core_count(core, FIGURE_ENDED_STATUS + (unsigned)call->reply.status, 1);
+    core_count(core, latency + latency_bucket(ns), 1);
+    core_count(core, latency + FIGURE_LATENCY_BUCKETS, ns);
+}
+
+/* ---- A call's beginning and end ---- */
+
+/* Answered at once: status, and error unless it is STATUS_OK. */
+static bool answer(struct core *core, struct core_call *call, enum status status, const char *error)
+{
+    call->reply.status = status;
+    call->error = error;
+    count_ended(core, call);
+    return true;
+}
+
+void core_enter(struct core *core, struct core_store *store, struct core_call *call)
+{
+    call->state.store = store;
+    call->state.op = (uint8_t)call->request.op;
+    deadlines_add(&core->deadlines, call);
+    if (call == &store->probe)
+        core->probes++;
+    core_submit(call);
+}
+
+/* Out of the deadlines: nobody waits for it any more. */
+static void leave(struct core *core, struct core_call *call)
+{
+    deadlines_remove(&core->deadlines, call);
+    if (call == &call->state.store->probe)
+        core->probes--;
+}
+
+void core_end(struct core_call *call, enum status status)
+{
+    struct core_store *store = call->state.store;
+    struct core *core = store->core;
+    leave(core, call);
+    call->reply.status = status;
+    call->error = core_error_text(store, status, op_info(call->request.op)->write);
+    if (call != &store->probe)
+        count_ended(core, call);
+    core->ended++;
+    call->done(call);
+}
+
+static uint64_t deadline_of(const struct core *core, const struct core_call *call)
+{
+    uint64_t latest =
+        call->state.started_ns + core->child->conf.request_timeout_ms * 1000000;
+    return call->deadline_ns != 0 && call->deadline_ns < latest ? call->deadline_ns : latest;
+}
+
+bool core_start(struct core *core, struct core_call *call)
+{
+    const struct op_info *info = op_info(call->request.op);
+    if (!info)
+        panic("operation %d does not exist", (int)call->request.op);
+    call->state = (struct core_state){.started_ns = clock_ns()};
+    call->reply = (struct reply){0};
+    enum status status = core_check(&call->request, core->child->conf.max_value, core->error,
+                                    sizeof core->error);
+    if (status != STATUS_OK)
+        return answer(core, call, status, core->error);
+    struct core_store *store = core->stores[core->child->conf.services[info->service]];
+    if (!info->write) {
+        status = core_read_local(store, &call->request, &call->reply);
+        core_count(core, status == STATUS_RETRY ? FIGURE_READS_FORWARDED : FIGURE_READS_LOCAL, 1);
+        if (status != STATUS_RETRY)
+            return answer(core, call, status, status_info(status)->text);
+    }
+    call->state.deadline_ns = deadline_of(core, call);
+    if (call->state.deadline_ns <= call->state.started_ns)
+        return answer(core, call, STATUS_DEADLINE, status_info(STATUS_DEADLINE)->text);
+    core_enter(core, store, call);
+    return false;
+}
+
+void core_cancel(struct core *core, struct core_call *call)
+{
+    core_detach(call);
+    leave(core, call);
+}
+
+unsigned core_open_calls(const struct core *core)
+{
+    return core->deadlines.count - core->probes;
+}
+
+/* ---- The event loop's side ---- */
+
+static void add_fd(int epoll_fd, int fd, uint32_t events, void *tag)
+{
+    struct epoll_event event = {.events = events, .data.ptr = tag};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+        run_child_fail(RUN_EXIT_FAILURE, "epoll_ctl: %s", strerror(errno));
+}
+
+void core_add_fds(struct core *core, int epoll_fd, void *tag)
+{
+    /* Edge-triggered: each ring is an edge, so the doorbell need never be read. */
+    add_fd(epoll_fd, RUN_FD_DOORBELL, EPOLLIN | EPOLLET, tag);
+    struct core_store *store;
+    CORE_EACH_STORE(core, store)
+    {
+        add_fd(epoll_fd, transfer_fd(store->transfer), EPOLLIN, tag);
+    }
+}
+
+static void expire(struct core *core, uint64_t now_ns)
+{
+    struct core_call *call;
+    while ((call = deadlines_next(&core->deadlines)) && call->state.deadline_ns <= now_ns) {
+        core_detach(call);
+        core_end(call, STATUS_DEADLINE);
+    }
+}
+
+static void poll_link(struct core_store *store, uint64_t now_ms)
+{
+    const char *why;
+    transfer_poll(store->transfer, now_ms);
+    bool refused = !transfer_accepted(store->transfer, &why);
+    if (refused && !store->refused)
+        log_error("store-%s refuses this worker: %s", backend_name(store->backend), why);
+    store->refused = refused;
+}
+
+/* The links want attention when they are in use or have something for us, else now and then. */
+static void poll_links(struct core *core, uint64_t now_ms)
+{
+    bool due = core->noticed || now_ms - core->links_polled_ms >= CORE_LINK_POLL_MS;
+    if (due)
+        core->links_polled_ms = now_ms;
+    core->noticed = false;
+    struct core_store *store;
+    CORE_EACH_STORE(core, store)
+    {
+        if (due || transfer_busy(store->transfer))
+            poll_link(store, now_ms);
+    }
+}
+
+unsigned core_poll(struct core *core, uint64_t now_ns)
+{
+    struct core_store *store;
+    core->ended = 0;
+    CORE_EACH_STORE(core, store)
+    {
+        core_take_completions(store);
+    }
+    expire(core, now_ns);
+    poll_links(core, now_ns / 1000000);
+    CORE_EACH_STORE(core, store)
+    {
+        core_admit(store);
+    }
+    core_ready_poll(core, now_ns);
+    core_stats_poll(core, now_ns);
+    return core->ended;
+}
+
+void core_flush(struct core *core)
+{
+    struct core_store *store;
+    CORE_EACH_STORE(core, store)
+    {
+        channel_worker_flush(&store->channel);
+    }
+}
+
+static bool has_completion(struct core *core)
+{
+    struct core_store *store;
+    CORE_EACH_STORE(core, store)
+    {
+        if (channel_worker_peek(&store->channel))
+            return true;
+    }
+    return false;
+}
+
+static bool in_rings(const struct core *core)
+{
+    const struct core_store *store;
+    CORE_EACH_STORE(core, store)
+    {
+        if (store->submitted > 0)
+            return true;
+    }
+    return false;
+}
+
+static bool spin(struct core *core, uint64_t now_ns)
+{
+    if (CORE_SPIN_NS == 0 || !in_rings(core))
+        return false;
+    for (uint64_t end = now_ns + CORE_SPIN_NS; clock_ns() < end;)
+        if (has_completion(core))
+            return true;
+    return false;
+}
+
+/* Publishes that we sleep; false when a completion came meanwhile. */
+static bool fall_asleep(struct core *core)
+{
+    struct core_store *store;
+    CORE_EACH_STORE(core, store)
+    {
+        if (!channel_worker_sleep(&store->channel))
+            return false;
+    }
+    return true;
+}
+
+static bool links_busy(const struct core *core)
+{
+    const struct core_store *store;
+    CORE_EACH_STORE(core, store)
+    {
+        if (transfer_busy(store->transfer))
+            return true;
+    }
+    return false;
+}
+
+int core_sleep(struct core *core, uint64_t now_ns)
+{
+    if (has_completion(core) || spin(core, now_ns) || !fall_asleep(core))
+        return 0;
+    uint64_t wait_ms = CORE_SLEEP_MAX_MS;
+    if (links_busy(core) || core->stats_deadline_ns != 0)
+        wait_ms = CORE_LINK_POLL_MS;
+    const struct core_call *next = deadlines_next(&core->deadlines);
+    if (next) {
+        uint64_t left = next->state.deadline_ns > now_ns ? next->state.deadline_ns - now_ns : 0;
+        uint64_t left_ms = (left + 999999) / 1000000;
+        wait_ms = left_ms < wait_ms ? left_ms : wait_ms;
+    }
+    return (int)wait_ms;
+}
+
+void core_awake(struct core *core, bool noticed)
+{
+    struct core_store *store;
+    core->noticed = core->noticed || noticed;
+    CORE_EACH_STORE(core, store)
+    {
+        channel_worker_awake(&store->channel);
+    }
+}

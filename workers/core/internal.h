@@ -1,0 +1,141 @@
+/*
+ * internal - what the files of core share, and nobody else.
+ */
+#ifndef STRATO_WORKERS_CORE_INTERNAL_H
+#define STRATO_WORKERS_CORE_INTERNAL_H
+
+#include "proto/arena/reader.h"
+#include "proto/channel/channel.h"
+#include "proto/channel/figures.h"
+#include "workers/core/core.h"
+#include "workers/core/deadlines.h"
+#include "workers/core/transfer.h"
+
+enum {
+    /* How long a worker looks for a completion before it lets epoll block. */
+    CORE_SPIN_NS = 0,
+    /* One in so many hits of the cache is reported for the eviction order. */
+    CORE_HIT_SAMPLE = 8,
+    /* Values staged at once; the store keeps twice as many per channel (BULK_PER_CHANNEL). */
+    CORE_STAGED_MAX = 32,
+    CORE_LINK_POLL_MS = 50,
+    CORE_SLEEP_MAX_MS = 1000,
+    CORE_INQUIRY_MS = 1000, /* for stats and probes */
+};
+
+enum core_phase {
+    PHASE_CLOSED = 0,
+    PHASE_WAIT_SLOT,  /* in store->for_slot: the ring is full */
+    PHASE_WAIT_STAGE, /* in store->for_stage: enough values are staged */
+    PHASE_STAGING,    /* job is a transfer_stage */
+    PHASE_SUBMITTED,  /* in the ring, under sequence */
+    PHASE_FETCHING,   /* job is a transfer_fetch */
+};
+
+struct core_queue {
+    struct core_call *head, *tail;
+};
+
+/* A store as its worker sees it. */
+struct core_store {
+    struct core *core;
+    enum backend backend;
+    bool absent_is_final; /* the arena is the data: what it has not, does not exist */
+    bool refused;         /* our hello; logged */
+    struct arena_reader reader;
+    struct channel_worker channel;
+    struct transfer *transfer;
+    /* By sequence % CHANNEL_SLOTS; call is NULL once nobody waits for it any more. */
+    struct core_pending {
+        struct core_call *call;
+        uint64_t bulk_id;
+    } pending[CHANNEL_SLOTS];
+    struct core_queue for_slot;
+    struct core_queue for_stage;
+    unsigned submitted; /* calls in the ring that are still waited for */
+    unsigned staged;    /* always <= CORE_STAGED_MAX */
+    unsigned hits;
+
+    struct core_call probe;
+    enum status answered; /* what the last probe showed: STATUS_OK or STATUS_UNAVAILABLE */
+    uint64_t answered_ns; /* 0: never */
+    struct transfer_job *stats_job;
+};
+
+struct core_waiter {
+    struct core_waiter *next;
+    void (*ready)(void *context, enum status status, const char *backend);
+    void (*stats)(void *context, struct bytes text);
+    void *context;
+};
+
+/* One figure of somebody; the texts are offsets into samples.texts. */
+struct core_sample {
+    uint32_t name, labels, help;
+    uint32_t order; /* of arrival */
+    double value;
+    bool counter;
+};
+
+struct core {
+    const struct run_child *child;
+    struct core_store *stores[BACKEND_COUNT]; /* NULL: not in use */
+    struct core_store *first;
+    struct deadlines deadlines;
+    struct buffer scratch; /* values read from an arena */
+    uint64_t links_polled_ms;
+    unsigned probes; /* of the calls in deadlines, those of our own */
+    unsigned ended;  /* in this core_poll() */
+    bool noticed;
+    char error[200];
+
+    struct core_waiter *ready_waiters;
+    struct core_waiter *stats_waiters;
+    uint64_t stats_deadline_ns; /* 0: no collection under way */
+    struct core_samples {
+        struct core_sample *rows;
+        uint32_t count, capacity;
+        struct buffer texts;
+    } samples;
+};
+
+#define CORE_EACH_STORE(core, store)                                                               \
+    for (enum backend each_ = 0; each_ < BACKEND_COUNT; each_++)                                   \
+        if ((store = (core)->stores[each_]))
+
+/* check.c: what holds for a request whatever its protocol. Anything but STATUS_OK leaves its reason
+ * in error (size bytes). */
+enum status core_check(const struct request *request, uint64_t max_value, char *error, size_t size);
+/* check.c: the text for an outcome that the store reported. */
+const char *core_error_text(const struct core_store *store, enum status status, bool write);
+
+/* local.c: answers a read from the arena. STATUS_RETRY: ask the store. */
+enum status core_read_local(struct core_store *store, const struct request *request,
+                            struct reply *reply_r);
+/* local.c: the arena's rule for a backend. */
+bool core_absent_is_final(enum backend backend);
+
+/* submit.c: a call's way through the ring, from core_submit() to core_end(). */
+void core_submit(struct core_call *call);
+/* Takes a call out of wherever it is. */
+void core_detach(struct core_call *call);
+/* Takes the completions that are there. */
+void core_take_completions(struct core_store *store);
+/* Uses room that has come free. */
+void core_admit(struct core_store *store);
+
+/* core.c: sets the outcome, counts it and calls done(). The call is detached. */
+void core_end(struct core_call *call, enum status status);
+/* core.c: makes an open call of it. */
+void core_enter(struct core *core, struct core_store *store, struct core_call *call);
+
+/* probe.c, stats.c: their part of core_poll(). */
+void core_ready_poll(struct core *core, uint64_t now_ns);
+void core_stats_poll(struct core *core, uint64_t now_ns);
+/* waiter.c: who waits for either. */
+void core_waiter_add(struct core_waiter **list, struct core_waiter waiter);
+void core_waiter_remove(struct core_waiter **list, const void *context);
+/* Takes the first out; false when there is none. */
+bool core_waiter_take(struct core_waiter **list, struct core_waiter *waiter_r);
+
+#endif

@@ -1,0 +1,81 @@
+/*
+ * local - reads answered in the worker, from its read-only mapping of a store's arena.
+ *
+ * It never waits and never writes; whatever it cannot answer for sure goes to the store.
+ */
+#include "proto/base/clock.h"
+#include "workers/core/internal.h"
+
+/* What it means that an arena has no record of a key, by the backend it belongs to. */
+static const bool absent_is_final[BACKEND_COUNT] = {
+    [BACKEND_MEMORY] = true, /* the arena is the data */
+    [BACKEND_DISK] = false,  /* a read-through cache: ask the store */
+    [BACKEND_REDIS] = false, /* likewise */
+};
+
+bool core_absent_is_final(enum backend backend)
+{
+    return absent_is_final[backend];
+}
+
+static enum status found_counter(struct bytes value, struct reply *reply)
+{
+    if (value.len != sizeof reply->number)
+        return STATUS_RETRY;
+    memcpy(&reply->number, value.data, sizeof reply->number); /* little-endian, as layout.h says */
+    return STATUS_OK;
+}
+
+static enum status found_flag(struct bytes value, struct reply *reply)
+{
+    if (value.len != 1 || value.data[0] > 1)
+        return STATUS_RETRY;
+    reply->number = value.data[0];
+    return STATUS_OK;
+}
+
+/* A sample of the hits tells the store which cached values are in use. */
+static void report_hit(struct core_store *store, uint64_t word)
+{
+    if (++store->hits % CORE_HIT_SAMPLE == 0)
+        channel_worker_hit(&store->channel, word);
+}
+
+static enum status found(struct core_store *store, enum service service,
+                         const struct arena_found *record, struct reply *reply)
+{
+    reply->revision = record->revision;
+    switch (service) {
+    case SERVICE_COUNTER:
+        return found_counter(record->value, reply);
+    case SERVICE_FLAG:
+        return found_flag(record->value, reply);
+    case SERVICE_CACHE:
+        report_hit(store, record->word);
+        reply->value = record->value;
+        return STATUS_OK;
+    default:
+        reply->value = record->value;
+        return STATUS_OK;
+    }
+}
+
+/* What a key that does not exist reads as. */
+static enum status absent(enum service service)
+{
+    return service == SERVICE_CACHE || service == SERVICE_KV ? STATUS_NOT_FOUND : STATUS_OK;
+}
+
+enum status core_read_local(struct core_store *store, const struct request *request,
+                            struct reply *reply_r)
+{
+    enum service service = op_info(request->op)->service;
+    struct arena_found record;
+    enum status status = arena_read(&store->reader, service, request->key, clock_wall_ms(),
+                                    &store->core->scratch, &record);
+    if (status == STATUS_OK)
+        return found(store, service, &record, reply_r);
+    if (status == STATUS_NOT_FOUND && store->absent_is_final)
+        return absent(service);
+    return STATUS_RETRY;
+}

@@ -1,0 +1,79 @@
+/*
+ * probe - whether the stores answer: a read through the ring of each, at most once per second.
+ *
+ * A store that restarts within the probe's second is still ready: calls wait for it as well.
+ */
+#include "proto/base/clock.h"
+#include "workers/core/internal.h"
+
+#define ANSWER_GOOD_NS ((uint64_t)CORE_INQUIRY_MS * 1000000)
+
+static bool fresh(const struct core_store *store, uint64_t now_ns)
+{
+    return store->answered_ns != 0 && now_ns < store->answered_ns + ANSWER_GOOD_NS;
+}
+
+static void probe_done(struct core_call *probe)
+{
+    struct core_store *store = probe->state.store;
+    enum status status = probe->reply.status;
+    bool good = status == STATUS_OK || status == STATUS_NOT_FOUND;
+    store->answered = good ? STATUS_OK : STATUS_UNAVAILABLE;
+    store->answered_ns = clock_ns();
+}
+
+/* A store that refused our hello answers reads but could not take a large value: not ready. */
+static void probe(struct core_store *store, uint64_t now_ns)
+{
+    const char *why;
+    if (!transfer_accepted(store->transfer, &why)) {
+        store->answered = STATUS_UNAVAILABLE;
+        store->answered_ns = now_ns;
+        return;
+    }
+    store->probe = (struct core_call){
+        .request = {.op = OP_KV_GET, .key = bytes_of("strato-ready")},
+        .done = probe_done,
+    };
+    store->probe.state.started_ns = now_ns;
+    store->probe.state.deadline_ns = now_ns + ANSWER_GOOD_NS;
+    core_enter(store->core, store, &store->probe);
+}
+
+void core_ready(struct core *core,
+                void (*done)(void *context, enum status status, const char *backend),
+                void *context)
+{
+    core_waiter_add(&core->ready_waiters, (struct core_waiter){.ready = done, .context = context});
+}
+
+void core_ready_cancel(struct core *core, void *context)
+{
+    core_waiter_remove(&core->ready_waiters, context);
+}
+
+void core_ready_poll(struct core *core, uint64_t now_ns)
+{
+    if (!core->ready_waiters)
+        return;
+    enum status status = STATUS_OK;
+    const char *backend = NULL;
+    bool known = true;
+    struct core_store *store;
+    CORE_EACH_STORE(core, store)
+    {
+        if (!fresh(store, now_ns) && store->probe.state.phase == PHASE_CLOSED)
+            probe(store, now_ns);
+        if (!fresh(store, now_ns)) {
+            known = false;
+        } else if (store->answered != STATUS_OK) {
+            status = store->answered;
+            backend = backend_name(store->backend);
+        }
+    }
+    if (!known && status == STATUS_OK)
+        return;
+    struct core_waiter waiter;
+    while (core_waiter_take(&core->ready_waiters, &waiter))
+        waiter.ready(waiter.context, status, backend);
+}

@@ -1,0 +1,122 @@
+/*
+ * target - see target.h. Runs in the http workers; touches nothing but its arguments.
+ */
+#include "workers/http/target.h"
+
+#include <strings.h>
+
+static struct http_text after(struct http_text text, size_t n)
+{
+    return (struct http_text){text.data + n, text.len - n};
+}
+
+/* Skips "http://host" of an absolute target. */
+static bool skip_authority(struct http_text *target)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        size_t len = strlen(schemes[i]);
+        if (target->len < len || strncasecmp((char *)target->data, schemes[i], len) != 0)
+            continue;
+        *target = after(*target, len);
+        size_t host = 0;
+        while (host < target->len && target->data[host] != '/' && target->data[host] != '?')
+            host++;
+        *target = after(*target, host);
+        return host > 0 && target->len > 0 && target->data[0] == '/';
+    }
+    return false;
+}
+
+bool http_target_split(struct http_text target, struct http_text *path_r,
+                       struct http_text *query_r)
+{
+    if (target.len == 0 || (target.data[0] != '/' && !skip_authority(&target)))
+        return false;
+    uint8_t *mark = memchr(target.data, '?', target.len);
+    *path_r = target;
+    *query_r = (struct http_text){0};
+    if (mark) {
+        path_r->len = (size_t)(mark - target.data);
+        *query_r = after(target, path_r->len + 1);
+    }
+    return true;
+}
+
+static int hex(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool http_percent_decode(struct http_text *text, bool plus)
+{
+    uint8_t *data = text->data;
+    size_t out = 0;
+    if (!plus && (text->len == 0 || !memchr(data, '%', text->len)))
+        return true;
+    for (size_t in = 0; in < text->len; in++) {
+        uint8_t c = data[in];
+        if (c == '%') {
+            int high = in + 2 < text->len ? hex(data[in + 1]) : -1;
+            int low = high >= 0 ? hex(data[in + 2]) : -1;
+            if (low < 0)
+                return false;
+            c = (uint8_t)(high << 4 | low);
+            in += 2;
+        } else if (c == '+' && plus) {
+            c = ' ';
+        }
+        data[out++] = c;
+    }
+    text->len = out;
+    return true;
+}
+
+static struct bytes *parameter(struct http_query *query, struct http_text name)
+{
+    const struct {
+        const char *name;
+        struct bytes *value;
+    } table[] = {{"value", &query->value},
+                 {"ttl", &query->ttl},
+                 {"increment", &query->increment},
+                 {"item", &query->item}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (bytes_equal((struct bytes){name.data, name.len}, bytes_of(table[i].name)))
+            return table[i].value;
+    return NULL;
+}
+
+static bool parse_pair(struct http_text pair, struct http_query *query)
+{
+    uint8_t *equals = pair.len > 0 ? memchr(pair.data, '=', pair.len) : NULL;
+    struct http_text name = pair, value = after(pair, pair.len);
+    if (equals) {
+        name.len = (size_t)(equals - pair.data);
+        value = after(pair, name.len + 1);
+    }
+    if (!http_percent_decode(&name, true) || !http_percent_decode(&value, true))
+        return false;
+    struct bytes *known = parameter(query, name);
+    if (known && !known->data)
+        *known = (struct bytes){value.data, value.len};
+    return true;
+}
+
+bool http_query_parse(struct http_text query, struct http_query *query_r)
+{
+    *query_r = (struct http_query){0};
+    while (query.len > 0) {
+        uint8_t *end = memchr(query.data, '&', query.len);
+        struct http_text pair = query;
+        if (end)
+            pair.len = (size_t)(end - query.data);
+        if (!parse_pair(pair, query_r))
+            return false;
+        query = after(query, end ? pair.len + 1 : pair.len);
+    }
+    return true;
+}

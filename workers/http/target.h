@@ -1,0 +1,34 @@
+/*
+ * target - the request target: path, key and query. Pure; decodes in place, allocates nothing.
+ */
+#ifndef STRATO_WORKERS_HTTP_TARGET_H
+#define STRATO_WORKERS_HTTP_TARGET_H
+
+#include <stdbool.h>
+
+#include "proto/base/bytes.h"
+
+/* A run of bytes that may be changed in place. */
+struct http_text {
+    uint8_t *data;
+    size_t len;
+};
+
+/* Splits "/path?query" or "http://host/path?query" at the question mark; query_r->data is NULL
+ * without one. False when it is neither form. */
+bool http_target_split(struct http_text target, struct http_text *path_r,
+                       struct http_text *query_r);
+
+/* Replaces %XX by the byte it means and, if plus, + by a space. False on a bad escape. */
+bool http_percent_decode(struct http_text *text, bool plus);
+
+/* The parameters that some request knows; data is NULL for one that was not given. Of several with
+ * the same name the first counts. */
+struct http_query {
+    struct bytes value, ttl, increment, item;
+};
+
+/* Decodes the query in place; parameters of other names are ignored. False on a bad escape. */
+bool http_query_parse(struct http_text query, struct http_query *query_r);
+
+#endif
