@@ -14,16 +14,16 @@
 
 struct entry {
     struct entry *next;
-    uint64_t id; /* bulk_id or sequence */
-    size_t total; /* counts for the bounds, whether it is all there or not */
+    uint64_t id;       /* bulk_id or sequence */
+    size_t total;      /* counts for the bounds, whether it is all there or not */
     size_t last_piece; /* staged: length of the piece taken last */
     struct buffer data;
 };
 
 struct queue {
     struct entry *oldest;
-    unsigned count;      /* always <= CHANNEL_SLOTS */
-    uint64_t bytes;      /* sum of total; always <= max_bytes */
+    unsigned count; /* always <= CHANNEL_SLOTS */
+    uint64_t bytes; /* sum of total; always <= max_bytes */
 };
 
 struct bulk {

@@ -75,8 +75,7 @@ static bool value_of(struct dispatch *dispatch, uint32_t channel,
                      const struct channel_submission *submission, struct bytes *value_r)
 {
     if (!(submission->flags & CHANNEL_BULK)) {
-        *value_r = (struct bytes){submission->payload + submission->key_len,
-                                  submission->value_len};
+        *value_r = (struct bytes){submission->payload + submission->key_len, submission->value_len};
         return true;
     }
     return bulk_staged(dispatch->bulk, channel, submission->bulk_id, value_r) &&
@@ -187,17 +186,16 @@ void dispatch_stats(const struct dispatch *dispatch, struct stats *stats)
         uint64_t value;
     } figures[] = {
         {"strato_store_submissions_total", "Requests taken from the channels.", dispatch->taken},
-        {"strato_store_replayed_total", "Requests answered for a predecessor that had applied them.",
-         dispatch->replayed},
+        {"strato_store_replayed_total",
+         "Requests answered for a predecessor that had applied them.", dispatch->replayed},
         {"strato_store_refused_total", "Requests from a channel that made no sense.",
          dispatch->refused},
         {"strato_store_late_total", "Requests dropped because their deadline had passed.",
          dispatch->late},
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        stats_add(stats, STATS_COUNTER, figures[i].name, figures[i].help,
-                  (double)figures[i].value, "backend=\"%s\"",
-                  backend_name(dispatch->ops->backend));
+        stats_add(stats, STATS_COUNTER, figures[i].name, figures[i].help, (double)figures[i].value,
+                  "backend=\"%s\"", backend_name(dispatch->ops->backend));
     dispatch->ops->stats(dispatch->engine, stats);
 }
 

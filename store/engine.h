@@ -22,15 +22,13 @@ struct engine;
 struct engine_callbacks {
     void *context;
     /* reply->value is copied before it returns. */
-    void (*complete)(void *context, uint32_t channel, uint64_t sequence,
-                     const struct reply *reply);
+    void (*complete)(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply);
 };
 
 struct engine_ops {
     enum backend backend;
     /* Ends the process through run_child_fail() when it cannot. */
-    struct engine *(*open)(const struct run_child *child,
-                           const struct engine_callbacks *callbacks);
+    struct engine *(*open)(const struct run_child *child, const struct engine_callbacks *callbacks);
     void (*close)(struct engine **engine);
     /* Submissions of a channel, up to and including the last that is known to be applied. */
     uint64_t (*applied)(const struct engine *engine, uint32_t channel);

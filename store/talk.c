@@ -266,8 +266,8 @@ static void look_for_absence(struct talk *talk, unsigned i)
 static void look_for_trouble(struct talk *talk, unsigned i)
 {
     struct talk_channel *channel = &talk->channels[i];
-    uint32_t trouble = atomic_load_explicit(&talk->options.memories[i]->link_trouble,
-                                            memory_order_relaxed);
+    uint32_t trouble =
+        atomic_load_explicit(&talk->options.memories[i]->link_trouble, memory_order_relaxed);
     if (trouble == channel->trouble_seen ||
         talk->now_ms - channel->trouble_ms < channel->trouble_wait_ms)
         return;

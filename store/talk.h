@@ -13,8 +13,8 @@
 #include "store/stats.h"
 
 struct talk_options {
-    const char *url;         /* of the link; borrowed for the call */
-    const char *name;        /* "store-memory"; borrowed until talk_close(), like all below */
+    const char *url;  /* of the link; borrowed for the call */
+    const char *name; /* "store-memory"; borrowed until talk_close(), like all below */
     enum backend backend;
     const struct conf *conf; /* for the workers' names, and who has their figures */
     struct bulk *bulk;

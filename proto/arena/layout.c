@@ -48,10 +48,14 @@ uint64_t arena_hash(uint64_t seed, enum service service, struct bytes key)
 uint64_t arena_identity_check(const struct arena_header *header)
 {
     uint64_t fields[5] = {
-        header->version, header->header_size, header->size,
-        header->generation, atomic_load_explicit(&header->hash_seed, memory_order_relaxed),
+        header->version,
+        header->header_size,
+        header->size,
+        header->generation,
+        atomic_load_explicit(&header->hash_seed, memory_order_relaxed),
     };
-    return XXH3_64bits_withSeed(ARENA_MAGIC, sizeof ARENA_MAGIC, XXH3_64bits(fields, sizeof fields));
+    return XXH3_64bits_withSeed(ARENA_MAGIC, sizeof ARENA_MAGIC,
+                                XXH3_64bits(fields, sizeof fields));
 }
 
 uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body)

@@ -81,11 +81,11 @@ struct arena_header {
     uint32_t version;
     uint32_t header_size;
     uint64_t size;
-    uint64_t generation;      /* counts wipes; random in its upper half */
+    uint64_t generation;        /* counts wipes; random in its upper half */
     _Atomic uint64_t hash_seed; /* chosen anew with each generation, in a raw arena only */
-    _Atomic uint64_t state;   /* enum arena_state */
-    _Atomic uint64_t revision; /* the last one given; never smaller than any record's */
-    uint64_t identity_check; /* arena_identity_check() */
+    _Atomic uint64_t state;     /* enum arena_state */
+    _Atomic uint64_t revision;  /* the last one given; never smaller than any record's */
+    uint64_t identity_check;    /* arena_identity_check() */
     uint8_t pad0[64];
     struct arena_intent intent;
     uint8_t pad1[88];

@@ -65,6 +65,7 @@ struct lookup {
     uint64_t sequence; /* of the stripe when the lookup began */
     struct buffer *scratch;
     struct arena_found *found_r;
+    bool damaged;
 };
 
 static bool undisturbed(const struct lookup *lookup)
@@ -163,6 +164,8 @@ static enum status read_once(struct lookup *lookup)
     enum status status = search_chain(lookup, &index[bucket]);
     if (!undisturbed(lookup))
         return STATUS_RETRY;
+    /* Nonsense that no write explains is damage: trying again would find it again. */
+    lookup->damaged = status == STATUS_RETRY;
     return status;
 }
 
@@ -186,6 +189,8 @@ enum status arena_read(const struct arena_reader *reader, enum service service, 
         if (status != STATUS_RETRY &&
             seed == atomic_load_explicit(&header->hash_seed, memory_order_acquire))
             break;
+        if (lookup.damaged)
+            return STATUS_RETRY;
         uint64_t now = clock_ns();
         if (give_up == 0)
             give_up = now + ARENA_READ_NS;

@@ -28,7 +28,7 @@ void arena_reader_close(struct arena_reader *reader);
 struct arena_found {
     uint64_t revision;
     uint64_t expiry_ms;
-    uint64_t word; /* for channel_worker_hit() */
+    uint64_t word;      /* for channel_worker_hit() */
     struct bytes value; /* inside scratch; valid until scratch is used again */
 };
 

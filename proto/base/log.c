@@ -81,9 +81,9 @@ static void write_line(enum log_level level, const char *format, va_list args)
                        stamp, now.tv_nsec / 1000000, level_names[level], process_name,
                        (int)getpid(), escaped);
     } else {
-        len = snprintf(line, sizeof line, "%s.%03ldZ %-5s %s[%d]: %s\n", stamp,
-                       now.tv_nsec / 1000000, level_names[level], process_name, (int)getpid(),
-                       message);
+        len =
+            snprintf(line, sizeof line, "%s.%03ldZ %-5s %s[%d]: %s\n", stamp, now.tv_nsec / 1000000,
+                     level_names[level], process_name, (int)getpid(), message);
     }
     if (len > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
         return; /* nowhere left to say it */

@@ -270,7 +270,7 @@ bool channel_store_hit(struct channel_store *store, uint64_t *word_r)
         return false;
     if (published - store->hits_seen > CHANNEL_HITS)
         store->hits_seen = published - CHANNEL_HITS;
-    *word_r = atomic_load_explicit(&memory->hits[store->hits_seen++ & HIT_MASK],
-                                   memory_order_relaxed);
+    *word_r =
+        atomic_load_explicit(&memory->hits[store->hits_seen++ & HIT_MASK], memory_order_relaxed);
     return true;
 }

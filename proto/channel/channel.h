@@ -36,10 +36,10 @@
 
 enum {
     CHANNEL_VERSION = 1,
-    CHANNEL_SLOTS = 512,     /* per ring; a power of two */
+    CHANNEL_SLOTS = 512, /* per ring; a power of two */
     CHANNEL_SLOT_SIZE = 1024,
-    CHANNEL_HITS = 64,       /* slots of the sampled-hits ring; a power of two */
-    CHANNEL_COUNTERS = 384,  /* room for the worker's figures (proto/channel/figures.h) */
+    CHANNEL_HITS = 64,      /* slots of the sampled-hits ring; a power of two */
+    CHANNEL_COUNTERS = 384, /* room for the worker's figures (proto/channel/figures.h) */
 };
 
 enum channel_flags {
@@ -131,10 +131,10 @@ void channel_lay_out(struct channel_memory *memory);
 
 struct channel_worker {
     struct channel_memory *memory;
-    int store_doorbell;  /* the store's eventfd */
-    uint64_t submitted;  /* private copy of memory->submitted */
-    uint64_t consumed;   /* private copy of memory->consumed */
-    uint64_t published;  /* what of submitted the store can see */
+    int store_doorbell; /* the store's eventfd */
+    uint64_t submitted; /* private copy of memory->submitted */
+    uint64_t consumed;  /* private copy of memory->consumed */
+    uint64_t published; /* what of submitted the store can see */
 };
 
 /* Takes over a mapped channel: drops whatever a predecessor left unanswered. Its submissions are
@@ -144,8 +144,7 @@ void channel_worker_open(struct channel_worker *worker, struct channel_memory *m
 
 /* The next free submission slot, or NULL when CHANNEL_SLOTS requests are under way. Fill it, then
  * call channel_worker_commit(). *sequence_r is the number it will have. */
-struct channel_submission *channel_worker_slot(struct channel_worker *worker,
-                                               uint64_t *sequence_r);
+struct channel_submission *channel_worker_slot(struct channel_worker *worker, uint64_t *sequence_r);
 void channel_worker_commit(struct channel_worker *worker);
 
 /* Shows all committed submissions to the store and rings its doorbell if it sleeps. Once per round

@@ -123,8 +123,7 @@ static void check_protocols(struct rules *rules)
     if (!conf->http.enabled && !conf->grpc.enabled)
         blame(rules, "http", "enabled", "no protocol is enabled; nobody could connect");
     if (conf->grpc.enabled && !protocol_built(true))
-        blame(rules, "grpc", "enabled",
-              "gRPC is not built into this version; use enabled = no");
+        blame(rules, "grpc", "enabled", "gRPC is not built into this version; use enabled = no");
     if (conf->http.enabled && conf->grpc.enabled &&
         same_address(conf->http.listen, conf->grpc.listen))
         blame(rules, "grpc", "listen", "listen is the address of [http] already");
@@ -154,8 +153,7 @@ static void check_sizes(struct rules *rules)
 {
     const struct conf *conf = rules->conf;
     if (conf_uses(conf, BACKEND_MEMORY) && conf->max_value > conf->memory_size / 4)
-        blame(rules, "strato", "max_value",
-              "max_value must be at most a quarter of [memory] size");
+        blame(rules, "strato", "max_value", "max_value must be at most a quarter of [memory] size");
 }
 
 enum status conf_rules(const struct conf *conf, const struct conf_origin *origins,

@@ -9,6 +9,7 @@
  * Fails by lines in problems, all of them up to PROBLEMS_MAX.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <ini.h>
 #include <libgen.h>
@@ -49,8 +50,8 @@ struct file {
     unsigned depth;
     unsigned line;
     size_t bytes;
-    char text[LINE_BYTES];  /* the line, cleaned */
-    const char *long_value; /* in text, when the line is too long for inih */
+    char text[LINE_BYTES];           /* the line, cleaned */
+    const char *long_value;          /* in text, when the line is too long for inih */
     unsigned set_on[CONF_KEY_COUNT]; /* line that set the key in this file; 0 none */
     char include[CONF_TEXT_MAX];
     unsigned include_line;
@@ -171,14 +172,18 @@ static bool check_line(struct file *file, size_t room)
     if (*file->text == '[' && !check_section(file))
         return false;
     char *equals = strchr(file->text, '=');
-    if (*file->text != '[' && !equals) {
+    if (*file->text != '[' && (!equals || equals == file->text)) {
         complain(file, file->line, "a line is [section], key = value or a comment");
         return false;
     }
     if (strlen(file->text) + 2 < room)
         return true;
-    if (*file->text == '[' || (size_t)(equals - file->text) + 4 >= room)
-        return false; /* a name that long is unknown, and already complained about or below */
+    if (*file->text == '[')
+        return false; /* unknown, and said so */
+    if ((size_t)(equals - file->text) + 4 >= room) {
+        complain(file, file->line, "the key is too long");
+        return false;
+    }
     for (equals++; blank(*equals);)
         equals++;
     file->long_value = equals;
@@ -299,13 +304,27 @@ static bool includes_itself(const struct file *file)
     return false;
 }
 
+/* A pipe or a device could make the supervisor wait when it reads the file again on SIGHUP. */
+static bool open_stream(struct file *file)
+{
+    struct stat stat_;
+    int fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &stat_) < 0 || !S_ISREG(stat_.st_mode)) {
+        complain_open(file, fd < 0 ? strerror(errno) : "is not a file");
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    file->stream = fdopen(fd, "r");
+    if (!file->stream)
+        panic("out of memory: reading %s", file->path);
+    file->device = stat_.st_dev;
+    file->inode = stat_.st_ino;
+    return true;
+}
+
 static void read_open_file(struct file *file)
 {
-    struct stat stat;
-    if (fstat(fileno(file->stream), &stat) == 0) {
-        file->device = stat.st_dev;
-        file->inode = stat.st_ino;
-    }
     if (includes_itself(file)) {
         complain_open(file, "the file includes itself");
         return;
@@ -326,11 +345,8 @@ static void load_file(struct load *load, const char *path, const struct file *pa
     file.path = load->paths[load->path_count++] = strdup(path);
     if (!file.path)
         panic("out of memory: reading %s", path);
-    file.stream = fopen(path, "re");
-    if (!file.stream) {
-        complain_open(&file, strerror(errno));
+    if (!open_stream(&file))
         return;
-    }
     read_open_file(&file);
     fclose(file.stream);
 }

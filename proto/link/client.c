@@ -6,6 +6,7 @@
  *
  * Fails: never for good. Without an answer it dials again, and again.
  */
+#include <nng/nng.h>
 #include <nng/protocol/reqrep0/req.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -37,8 +38,8 @@ struct link_client {
     _Atomic uint64_t epoch; /* connections made so far */
     _Atomic uint32_t pipe;  /* the newest connection; 0 when there is none */
 
-    uint32_t answered_pipe; /* the last one that an answer came on */
-    uint64_t waiting_epoch; /* what the wait is for */
+    uint32_t answered_pipe;    /* the last one that an answer came on */
+    uint64_t waiting_epoch;    /* what the wait is for */
     uint64_t waiting_since_ms; /* 0: not waiting */
     uint64_t patience_ms;
 };

@@ -25,9 +25,9 @@
 
 enum {
     LINK_VERSION = 1,
-    LINK_CHUNK = 256 * 1024,          /* most payload bytes in one message */
+    LINK_CHUNK = 256 * 1024, /* most payload bytes in one message */
     LINK_MESSAGE_MAX = 320 * 1024,
-    LINK_PATIENCE_MS = 200,           /* without an answer; doubles up to LINK_PATIENCE_MAX_MS */
+    LINK_PATIENCE_MS = 200, /* without an answer; doubles up to LINK_PATIENCE_MAX_MS */
     LINK_PATIENCE_MAX_MS = 3200,
 };
 
@@ -49,8 +49,7 @@ struct link_peer { /* where an answer goes */
 
 /* Takes the next request, without blocking; NULL when there is none. Messages that do not parse
  * are dropped. Free it with strato__control__request__free_unpacked(request, NULL). */
-Strato__Control__Request *link_server_receive(struct link_server *server,
-                                              struct link_peer *peer_r);
+Strato__Control__Request *link_server_receive(struct link_server *server, struct link_peer *peer_r);
 /* Sends without blocking; an answer that cannot be sent is dropped (the asker will ask again). */
 void link_server_reply(struct link_server *server, const struct link_peer *peer,
                        const Strato__Control__Reply *reply);

@@ -12,6 +12,7 @@
  * Fails: a peer's message that cannot be understood is dropped, a peer's answer that cannot be sent
  * is dropped; the peer asks again.
  */
+#include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@
 #include "proto/link/wire.h"
 
 enum {
-    LISTENERS = 4, /* the newest and old ones that still have connections */
+    LISTENERS = 4,    /* the newest and old ones that still have connections */
     GARBAGE_MAX = 16, /* messages dropped in one call */
 };
 
@@ -117,8 +118,7 @@ static Strato__Control__Request *parse(nng_msg *message, struct link_peer *peer_
     return strato__control__request__unpack(NULL, nng_msg_len(message), nng_msg_body(message));
 }
 
-Strato__Control__Request *link_server_receive(struct link_server *server,
-                                              struct link_peer *peer_r)
+Strato__Control__Request *link_server_receive(struct link_server *server, struct link_peer *peer_r)
 {
     for (int i = 0; i < GARBAGE_MAX; i++) {
         nng_msg *message;

@@ -40,8 +40,8 @@ static void make_classes(void)
     unsigned class = 1;
     for (uint32_t grains = 0; grains <= ARENA_CHUNK / ARENA_GRAIN; grains++) {
         while (class_size[class] < grains * ARENA_GRAIN)
-            class++;
-        class_of_grains[grains] = (uint8_t)class;
+            class ++;
+        class_of_grains[grains] = (uint8_t) class;
     }
 }
 
@@ -155,7 +155,7 @@ static uint32_t take_slab(struct heap *heap, unsigned class)
     if (heap->lowest_free == index)
         heap->lowest_free = index + 1;
     struct heap_chunk *chunk = &heap->chunks[index];
-    *chunk = (struct heap_chunk){.kind = HEAP_SLAB, .class = (uint8_t)class, .committed = true};
+    *chunk = (struct heap_chunk){.kind = HEAP_SLAB, .class = (uint8_t) class, .committed = true};
     heap->free_chunks--;
     heap->free_blocks[class] += capacity(class);
     partial_push(heap, index);
@@ -165,8 +165,8 @@ static uint32_t take_slab(struct heap *heap, unsigned class)
 static void release_chunks(struct heap *heap, uint32_t index, uint32_t count)
 {
     for (uint32_t i = index; i < index + count; i++)
-        heap->chunks[i] =
-            (struct heap_chunk){.committed = heap->chunks[i].committed, .held = heap->chunks[i].held};
+        heap->chunks[i] = (struct heap_chunk){.committed = heap->chunks[i].committed,
+                                              .held = heap->chunks[i].held};
     heap->free_chunks += count;
     if (index < heap->lowest_free)
         heap->lowest_free = index;
@@ -193,8 +193,7 @@ static uint64_t alloc_class(struct heap *heap, unsigned class)
     struct heap_chunk *chunk = &heap->chunks[index];
     while (chunk->bitmap[chunk->hint] == UINT64_MAX)
         chunk->hint++;
-    uint32_t block =
-        chunk->hint * 64u + (uint32_t)__builtin_ctzll(~chunk->bitmap[chunk->hint]);
+    uint32_t block = chunk->hint * 64u + (uint32_t)__builtin_ctzll(~chunk->bitmap[chunk->hint]);
     mark_used(heap, index, block);
     if (chunk->used == capacity(class))
         partial_remove(heap, index);
@@ -300,8 +299,8 @@ static bool claim_class(struct heap *heap, uint64_t offset, unsigned class)
     if (within % class_size[class] != 0 || block >= capacity(class))
         return false;
     if (chunk->kind == HEAP_FREE) {
-        *chunk = (struct heap_chunk){
-            .kind = HEAP_SLAB, .class = (uint8_t)class, .committed = true};
+        *chunk =
+            (struct heap_chunk){.kind = HEAP_SLAB, .class = (uint8_t) class, .committed = true};
         heap->free_chunks--;
         heap->free_blocks[class] += capacity(class);
     }
@@ -437,7 +436,7 @@ uint64_t heap_size(const struct heap *heap)
 uint64_t heap_available(const struct heap *heap)
 {
     uint64_t bytes = (uint64_t)heap->free_chunks * ARENA_CHUNK;
-    for (unsigned class = 1; class < class_count; class++)
+    for (unsigned class = 1; class < class_count; class ++)
         bytes += heap->free_blocks[class] * class_size[class];
     return bytes;
 }

@@ -22,12 +22,12 @@ enum heap_kind { HEAP_FREE, HEAP_SLAB, HEAP_RUN, HEAP_RUN_TAIL };
 
 struct heap_chunk {
     uint8_t kind;
-    uint8_t class; /* slab */
-    bool committed; /* its pages are allocated */
-    bool held;      /* being emptied: nothing is allocated here */
-    uint16_t used;  /* slab: blocks in use */
-    uint16_t hint;  /* slab: no free block before this word of the bitmap */
-    uint32_t run;   /* run: chunks; tail: distance to its first chunk */
+    uint8_t class;       /* slab */
+    bool committed;      /* its pages are allocated */
+    bool held;           /* being emptied: nothing is allocated here */
+    uint16_t used;       /* slab: blocks in use */
+    uint16_t hint;       /* slab: no free block before this word of the bitmap */
+    uint32_t run;        /* run: chunks; tail: distance to its first chunk */
     uint32_t next, prev; /* slab: list of those with a free block; HEAP_NONE ends it */
     uint64_t bitmap[HEAP_BITMAP_WORDS];
 };
@@ -39,9 +39,9 @@ struct heap {
     struct arena_geometry geometry;
     struct heap_chunk *chunks;
     uint32_t free_chunks;
-    uint32_t lowest_free;             /* no free chunk below this one */
-    uint32_t pinned;                  /* chunk that is not to be emptied, or HEAP_NONE */
-    uint64_t used;                    /* bytes in blocks in use */
+    uint32_t lowest_free;               /* no free chunk below this one */
+    uint32_t pinned;                    /* chunk that is not to be emptied, or HEAP_NONE */
+    uint64_t used;                      /* bytes in blocks in use */
     uint32_t partial[HEAP_CLASSES_MAX]; /* heads of the lists of slabs with a free block */
     uint64_t free_blocks[HEAP_CLASSES_MAX];
 };

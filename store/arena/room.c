@@ -28,8 +28,7 @@ static void unlink_if_empty(struct arena_writer *writer, const struct place *pla
     heap_free(&writer->heap, offset);
 }
 
-void room_remove(struct arena_writer *writer, const struct place *place,
-                 struct arena_origin origin)
+void room_remove(struct arena_writer *writer, const struct place *place, struct arena_origin origin)
 {
     uint64_t offset = arena_word_offset(load(place->slot));
     struct arena_record *record = record_at(writer, offset);

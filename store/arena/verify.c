@@ -83,8 +83,7 @@ static bool check_chain(struct check *check, uint64_t number)
         if (next == 0)
             return true;
         /* Claiming it also ends a chain that runs in a circle. */
-        if (next > ARENA_WORD_OFFSET_MASK ||
-            !heap_claim_bucket(&writer->heap, next * ARENA_GRAIN))
+        if (next > ARENA_WORD_OFFSET_MASK || !heap_claim_bucket(&writer->heap, next * ARENA_GRAIN))
             return damaged(check, "bucket %llu has a bad overflow link",
                            (unsigned long long)number);
         bucket = bucket_at(writer, next * ARENA_GRAIN);
@@ -96,8 +95,8 @@ static bool check_header(struct check *check)
     struct arena_writer *writer = check->writer;
     const struct arena_header *header = writer->header;
     if (memcmp(header->magic, ARENA_MAGIC, sizeof header->magic) != 0 ||
-        header->identity_check != arena_identity_check(header) ||
-        header->size != writer->size || header->state != ARENA_READY)
+        header->identity_check != arena_identity_check(header) || header->size != writer->size ||
+        header->state != ARENA_READY)
         return damaged(check, "the header is not this arena's");
     if (!publish_redo(writer))
         return damaged(check, "the intent does not match its checksum");

@@ -98,8 +98,9 @@ struct arena_writer *arena_writer_open(int fd, uint64_t now_ms, struct arena_rep
     }
     /* Header and index are touched at random: allocate their pages now, the heap's as it fills. */
     int error = posix_fallocate(fd, 0, (off_t)geometry.heap_offset);
-    void *base = error ? MAP_FAILED
-                       : mmap(NULL, (size_t)info.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *base = error
+                     ? MAP_FAILED
+                     : mmap(NULL, (size_t)info.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED) {
         snprintf(reason, reason_size, "cannot map the arena: %s", strerror(error ? error : errno));
         return NULL;
@@ -168,8 +169,7 @@ enum status arena_get(const struct arena_writer *writer, enum service service, s
 
 static uint64_t next_revision(struct arena_writer *writer)
 {
-    uint64_t revision =
-        atomic_load_explicit(&writer->header->revision, memory_order_relaxed) + 1;
+    uint64_t revision = atomic_load_explicit(&writer->header->revision, memory_order_relaxed) + 1;
     atomic_store_explicit(&writer->header->revision, revision, memory_order_release);
     return revision;
 }

@@ -21,9 +21,9 @@ struct arena_origin {
 /* How an arena was found when it was opened. */
 struct arena_report {
     enum arena_found_as {
-        ARENA_WAS_RAW,       /* new: laid out */
-        ARENA_WAS_SOUND,     /* verified and taken over */
-        ARENA_WAS_DAMAGED,   /* wiped: everything in it is lost */
+        ARENA_WAS_RAW,     /* new: laid out */
+        ARENA_WAS_SOUND,   /* verified and taken over */
+        ARENA_WAS_DAMAGED, /* wiped: everything in it is lost */
     } found_as;
     char damage[128]; /* what was wrong, when damaged */
     uint64_t records;
@@ -77,8 +77,8 @@ void arena_hit(struct arena_writer *writer, uint64_t word);
 unsigned arena_reclaim(struct arena_writer *writer, uint64_t now_ms, unsigned limit);
 
 struct arena_stats {
-    uint64_t size;           /* bytes of the heap */
-    uint64_t used;           /* bytes in blocks in use */
+    uint64_t size; /* bytes of the heap */
+    uint64_t used; /* bytes in blocks in use */
     uint64_t records[SERVICE_COUNT];
     uint64_t evicted, expired, moved; /* since this process started */
     uint64_t generation;

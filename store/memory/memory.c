@@ -91,8 +91,7 @@ static struct reply increment(struct engine *engine, const struct engine_call *c
         return reply;
     }
     reply.number = sum;
-    reply.status =
-        put(engine, call, (struct bytes){(uint8_t *)&sum, sizeof sum}, &reply.revision);
+    reply.status = put(engine, call, (struct bytes){(uint8_t *)&sum, sizeof sum}, &reply.revision);
     return reply;
 }
 
@@ -133,8 +132,8 @@ static struct reply put_set(struct engine *engine, const struct engine_call *cal
     if (engine->scratch.len > 0)
         reply.status = put(engine, call, reply.value, &reply.revision);
     else
-        reply.status = arena_delete(engine->arena, SERVICE_SET, call->request.key,
-                                    origin_of(call), clock_wall_ms());
+        reply.status = arena_delete(engine->arena, SERVICE_SET, call->request.key, origin_of(call),
+                                    clock_wall_ms());
     if (reply.status != STATUS_OK)
         reply.value = (struct bytes){0};
     return reply;
@@ -181,18 +180,12 @@ static const struct {
     struct reply (*carry_out)(struct engine *engine, const struct engine_call *call);
     struct reply (*answer_again)(struct engine *engine, const struct engine_call *call);
 } operations[OP_COUNT] = {
-    [OP_CACHE_GET] = {get_value, get_value},
-    [OP_CACHE_SET] = {put_value, answer_ok},
-    [OP_COUNTER_GET] = {get_number, get_number},
-    [OP_COUNTER_INCREMENT] = {increment, get_number},
-    [OP_FLAG_GET] = {get_number, get_number},
-    [OP_FLAG_SET] = {set_flag, answer_ok},
-    [OP_KV_GET] = {get_value, get_value},
-    [OP_KV_PUT] = {put_value, answer_ok},
-    [OP_KV_DELETE] = {delete_value, answer_ok},
-    [OP_SET_GET] = {get_set, get_set},
-    [OP_SET_ADD] = {add_item, get_set},
-    [OP_SET_REMOVE] = {remove_item, get_set},
+    [OP_CACHE_GET] = {get_value, get_value},     [OP_CACHE_SET] = {put_value, answer_ok},
+    [OP_COUNTER_GET] = {get_number, get_number}, [OP_COUNTER_INCREMENT] = {increment, get_number},
+    [OP_FLAG_GET] = {get_number, get_number},    [OP_FLAG_SET] = {set_flag, answer_ok},
+    [OP_KV_GET] = {get_value, get_value},        [OP_KV_PUT] = {put_value, answer_ok},
+    [OP_KV_DELETE] = {delete_value, answer_ok},  [OP_SET_GET] = {get_set, get_set},
+    [OP_SET_ADD] = {add_item, get_set},          [OP_SET_REMOVE] = {remove_item, get_set},
 };
 
 static void submit(struct engine *engine, const struct engine_call *call)
@@ -282,8 +275,7 @@ static struct engine *open_engine(const struct run_child *child,
     if (!engine)
         panic("out of memory");
     engine->callbacks = *callbacks;
-    engine->arena =
-        arena_writer_open(RUN_FD_ARENA, clock_wall_ms(), &found, reason, sizeof reason);
+    engine->arena = arena_writer_open(RUN_FD_ARENA, clock_wall_ms(), &found, reason, sizeof reason);
     if (!engine->arena)
         run_child_fail(RUN_EXIT_FAILURE, "%s", reason);
     report(&found);

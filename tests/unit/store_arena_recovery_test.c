@@ -57,9 +57,10 @@ static int64_t add_one(struct arena_writer *writer, struct bytes key, uint64_t s
 static struct bytes key_for(uint64_t sequence, char *text)
 {
     /* Some keys come back, some are new, so that all ways to insert are taken. */
-    return (struct bytes){(uint8_t *)text, (size_t)sprintf(text, "c%d", (int)(sequence % 7) == 0
-                                                                            ? (int)sequence
-                                                                            : (int)(sequence % 97))};
+    return (struct bytes){
+        (uint8_t *)text,
+        (size_t)sprintf(text, "c%d",
+                        (int)(sequence % 7) == 0 ? (int)sequence : (int)(sequence % 97))};
 }
 
 /* Runs increments 0..count-1 from where the arena says it stopped; dies at the failpoint. */
@@ -67,8 +68,8 @@ static void run_writer(struct arena_memory *memory, uint64_t count, const char *
 {
     struct arena_report report;
     char reason[128], text[32];
-    struct arena_writer *writer = arena_writer_attach(memory->base, memory->size, NOW, &report,
-                                                      reason, sizeof reason);
+    struct arena_writer *writer =
+        arena_writer_attach(memory->base, memory->size, NOW, &report, reason, sizeof reason);
     if (!writer || report.found_as == ARENA_WAS_DAMAGED)
         _exit(3);
     arm(point, hits);
@@ -205,8 +206,7 @@ static void damage_is_noticed_or_harmless(void **state)
         read_some(&memory);
         struct arena_report report;
         char reason[128];
-        writer = arena_writer_attach(memory.base, memory.size, NOW, &report, reason,
-                                     sizeof reason);
+        writer = arena_writer_attach(memory.base, memory.size, NOW, &report, reason, sizeof reason);
         assert_non_null(writer);
         if (report.found_as == ARENA_WAS_SOUND) {
             expect_all(writer);
@@ -238,8 +238,7 @@ static void another_version_is_refused_untouched(void **state)
     header->identity_check = arena_identity_check(header);
     struct arena_report report;
     char reason[128] = "";
-    assert_null(arena_writer_attach(memory.base, memory.size, NOW, &report, reason,
-                                    sizeof reason));
+    assert_null(arena_writer_attach(memory.base, memory.size, NOW, &report, reason, sizeof reason));
     assert_non_null(strstr(reason, "version"));
     assert_int_equal(header->state, ARENA_READY);
     arena_memory_free(&memory);

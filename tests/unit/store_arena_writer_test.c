@@ -82,8 +82,8 @@ static void change_one(struct arena_writer *writer, uint64_t *last_revision)
         return;
     }
     struct model next = {.present = true, .version = model[i].version + 1, .len = random_len()};
-    enum status status = arena_put(writer, SERVICE_KV, key, value_of(i, &next), 0, MINE, NOW,
-                                   &next.revision);
+    enum status status =
+        arena_put(writer, SERVICE_KV, key, value_of(i, &next), 0, MINE, NOW, &next.revision);
     if (status == STATUS_FULL)
         return;
     assert_int_equal(status, STATUS_OK);

@@ -43,8 +43,7 @@ static enum status check_value(struct bytes value, uint64_t max_value, char *err
 
 enum status core_check(const struct request *request, uint64_t max_value, char *error, size_t size)
 {
-    enum status status =
-        check_name(request->key, "key", "no resource key provided", error, size);
+    enum status status = check_name(request->key, "key", "no resource key provided", error, size);
     if (status != STATUS_OK)
         return status;
     switch (request->op) {

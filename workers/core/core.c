@@ -28,8 +28,8 @@ static void open_store(struct core *core, enum backend backend)
     struct channel_memory *memory =
         channel_map(fd + RUN_BACKEND_CHANNEL, false, reason, sizeof reason);
     if (!memory)
-        run_child_fail(RUN_EXIT_FAILURE, "the channel to the %s backend: %s",
-                       backend_name(backend), reason);
+        run_child_fail(RUN_EXIT_FAILURE, "the channel to the %s backend: %s", backend_name(backend),
+                       reason);
     channel_worker_open(&store->channel, memory, fd + RUN_BACKEND_DOORBELL);
     run_link_url(&child->conf, backend, url);
     store->transfer =
@@ -85,8 +85,7 @@ static unsigned latency_bucket(uint64_t ns)
 static void count_ended(struct core *core, const struct core_call *call)
 {
     enum op op = call->request.op;
-    unsigned latency =
-        FIGURE_LATENCY + (op_info(op)->write ? FIGURE_LATENCY_BUCKETS + 1 : 0);
+    unsigned latency = FIGURE_LATENCY + (op_info(op)->write ? FIGURE_LATENCY_BUCKETS + 1 : 0);
     uint64_t ns = clock_ns() - call->state.started_ns;
     core_count(core, FIGURE_REQUESTS + (unsigned)op, 1);
     core_count(core, FIGURE_ENDED_STATUS + (unsigned)call->reply.status, 1);
@@ -138,8 +137,7 @@ void core_end(struct core_call *call, enum status status)
 
 static uint64_t deadline_of(const struct core *core, const struct core_call *call)
 {
-    uint64_t latest =
-        call->state.started_ns + core->child->conf.request_timeout_ms * 1000000;
+    uint64_t latest = call->state.started_ns + core->child->conf.request_timeout_ms * 1000000;
     return call->deadline_ns != 0 && call->deadline_ns < latest ? call->deadline_ns : latest;
 }
 
@@ -150,8 +148,8 @@ bool core_start(struct core *core, struct core_call *call)
         panic("operation %d does not exist", (int)call->request.op);
     call->state = (struct core_state){.started_ns = clock_ns()};
     call->reply = (struct reply){0};
-    enum status status = core_check(&call->request, core->child->conf.max_value, core->error,
-                                    sizeof core->error);
+    enum status status =
+        core_check(&call->request, core->child->conf.max_value, core->error, sizeof core->error);
     if (status != STATUS_OK)
         return answer(core, call, status, core->error);
     struct core_store *store = core->stores[core->child->conf.services[info->service]];
@@ -233,6 +231,7 @@ static void poll_links(struct core *core, uint64_t now_ms)
     }
 }
 
+/* The links come last but for delivering what they bring: they send what the others started. */
 unsigned core_poll(struct core *core, uint64_t now_ns)
 {
     struct core_store *store;
@@ -242,12 +241,13 @@ unsigned core_poll(struct core *core, uint64_t now_ns)
         core_take_completions(store);
     }
     expire(core, now_ns);
-    poll_links(core, now_ns / 1000000);
+    core_ready_poll(core, now_ns);
+    core_stats_poll(core, now_ns);
     CORE_EACH_STORE(core, store)
     {
         core_admit(store);
     }
-    core_ready_poll(core, now_ns);
+    poll_links(core, now_ns / 1000000);
     core_stats_poll(core, now_ns);
     return core->ended;
 }

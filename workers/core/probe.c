@@ -41,8 +41,7 @@ static void probe(struct core_store *store, uint64_t now_ns)
 }
 
 void core_ready(struct core *core,
-                void (*done)(void *context, enum status status, const char *backend),
-                void *context)
+                void (*done)(void *context, enum status status, const char *backend), void *context)
 {
     core_waiter_add(&core->ready_waiters, (struct core_waiter){.ready = done, .context = context});
 }

@@ -66,8 +66,7 @@ static void fill(struct channel_submission *slot, const struct core_call *call)
 static bool put_in_ring(struct core_call *call)
 {
     struct core_store *store = call->state.store;
-    struct channel_submission *slot =
-        channel_worker_slot(&store->channel, &call->state.sequence);
+    struct channel_submission *slot = channel_worker_slot(&store->channel, &call->state.sequence);
     if (!slot)
         return false;
     fill(slot, call);
@@ -109,8 +108,8 @@ static void stage(struct core_call *call)
     struct core_store *store = call->state.store;
     store->staged++;
     call->state.phase = PHASE_STAGING;
-    call->state.job = transfer_stage(store->transfer, call->request.value, &call->state.bulk_id,
-                                     staged, call);
+    call->state.job =
+        transfer_stage(store->transfer, call->request.value, &call->state.bulk_id, staged, call);
 }
 
 void core_submit(struct core_call *call)
@@ -201,8 +200,8 @@ static void fetch(struct core_call *call, const struct channel_completion *compl
 {
     struct core_store *store = call->state.store;
     call->state.phase = PHASE_FETCHING;
-    call->state.job = transfer_fetch(store->transfer, call->state.sequence, completion->value_len,
-                                     fetched, call);
+    call->state.job =
+        transfer_fetch(store->transfer, call->state.sequence, completion->value_len, fetched, call);
 }
 
 static void complete(struct core_call *call, const struct channel_completion *completion)

@@ -20,7 +20,8 @@ void transfer_close(struct transfer **transfer);
 int transfer_fd(const struct transfer *transfer);
 /* Moves messages and calls the jobs' done(). Once per round. */
 void transfer_poll(struct transfer *transfer, uint64_t now_ms);
-/* True while jobs are under way (the caller then polls at least every 50 ms). */
+/* True while jobs are under way or there is no connection that answers (the caller then polls at
+ * least every 50 ms). */
 bool transfer_busy(const struct transfer *transfer);
 /* False when the store has refused our hello; *why_r then says why (borrowed). */
 bool transfer_accepted(const struct transfer *transfer, const char **why_r);
@@ -35,15 +36,15 @@ typedef void transfer_done(void *context, enum status status, struct bytes data)
  * STATUS_OK: all of it is there. */
 struct transfer_job *transfer_stage(struct transfer *transfer, struct bytes value,
                                     uint64_t *bulk_id_r, transfer_done *done, void *context);
-/* The completion of a staged submission came, or it is given up: the store may free it. */
+/* The completion of a staged submission came, or it or its staging is given up: the store may free
+ * it. Not needed after a staging that failed. */
 void transfer_drop(struct transfer *transfer, uint64_t bulk_id);
 /* Fetches the long answer of a submission; data is all of it. STATUS_NOT_FOUND: the store has it no
  * more. */
 struct transfer_job *transfer_fetch(struct transfer *transfer, uint64_t sequence, uint64_t total,
                                     transfer_done *done, void *context);
 /* data: an unpacked Strato__Control__StatsReply * is passed in data.data (len 0), borrowed. */
-struct transfer_job *transfer_stats(struct transfer *transfer, transfer_done *done,
-                                    void *context);
+struct transfer_job *transfer_stats(struct transfer *transfer, transfer_done *done, void *context);
 void transfer_cancel(struct transfer_job **job);
 
 #endif

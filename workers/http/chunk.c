@@ -6,8 +6,8 @@
 #include <string.h>
 
 enum state {
-    SIZE = 0,   /* hex digits */
-    EXTENSION,  /* up to the CR */
+    SIZE = 0,  /* hex digits */
+    EXTENSION, /* up to the CR */
     SIZE_LF,
     DATA,
     DATA_CR,

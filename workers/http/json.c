@@ -98,8 +98,8 @@ enum http_json_form http_json_form(struct bytes text)
 static uint8_t *put_escape(uint8_t *out, uint8_t c)
 {
     static const char digits[] = "0123456789abcdef";
-    static const char letters[0x20] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
-                                       ['\r'] = 'r'};
+    static const char letters[0x20] = {
+        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
     *out++ = '\\';
     if (c >= 0x20 || letters[c]) {
         *out++ = c >= 0x20 ? c : (uint8_t)letters[c];
@@ -189,8 +189,7 @@ static bool take(struct bytes *rest, const char *word)
 /* The shape nearly every body has: one member and nothing to unescape. */
 static bool quick_content(struct bytes body, struct bytes *content_r)
 {
-    if (!take(&body, "{") || !take(&body, "\"content\"") || !take(&body, ":") ||
-        !take(&body, "\""))
+    if (!take(&body, "{") || !take(&body, "\"content\"") || !take(&body, ":") || !take(&body, "\""))
         return false;
     const uint8_t *quote = body.len > 0 ? memchr(body.data, '"', body.len) : NULL;
     if (!quote)
@@ -226,8 +225,9 @@ static bool has_too_many_values(const uint8_t *body, size_t len)
 
 static bool refuse(char *error, size_t size, const char *what)
 {
-    snprintf(error, size, "%s; the body must be {\"content\":\"...\"}, or any bytes with "
-                          "Content-Type: application/octet-stream",
+    snprintf(error, size,
+             "%s; the body must be {\"content\":\"...\"}, or any bytes with "
+             "Content-Type: application/octet-stream",
              what);
     return false;
 }
@@ -260,6 +260,8 @@ static bool parsed_content(uint8_t *body, size_t len, struct bytes *content_r, c
     json_t *root = json_loadb((const char *)body, len, JSON_ALLOW_NUL | JSON_DECODE_ANY, &problem);
     if (!root) {
         char what[JSON_ERROR_TEXT_LENGTH + 64];
+        for (char *c = problem.text; *c; c++) /* it quotes the body, perhaps half a character */
+            *c = *c & 0x80 ? '?' : *c;
         snprintf(what, sizeof what, "the body is no JSON (%s)", problem.text);
         return refuse(error, size, what);
     }

@@ -61,8 +61,7 @@ static struct bytes trim(struct bytes text)
 {
     while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t'))
         text = cut(text, 1, text.len - 1);
-    while (text.len > 0 &&
-           (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t'))
+    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t'))
         text.len--;
     return text;
 }
@@ -94,8 +93,11 @@ static enum http_method method_of(struct bytes word)
     static const struct {
         const char *word;
         enum http_method method;
-    } table[] = {{"GET", HTTP_GET},   {"PUT", HTTP_PUT},       {"HEAD", HTTP_HEAD},
-                 {"POST", HTTP_POST}, {"DELETE", HTTP_DELETE}};
+    } table[] = {{"GET", HTTP_GET},
+                 {"PUT", HTTP_PUT},
+                 {"HEAD", HTTP_HEAD},
+                 {"POST", HTTP_POST},
+                 {"DELETE", HTTP_DELETE}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (bytes_equal(word, bytes_of(table[i].word)))
             return table[i].method;

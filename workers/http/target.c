@@ -28,8 +28,7 @@ static bool skip_authority(struct http_text *target)
     return false;
 }
 
-bool http_target_split(struct http_text target, struct http_text *path_r,
-                       struct http_text *query_r)
+bool http_target_split(struct http_text target, struct http_text *path_r, struct http_text *query_r)
 {
     if (target.len == 0 || (target.data[0] != '/' && !skip_authority(&target)))
         return false;

@@ -1,0 +1,127 @@
+"""A full arena: 507 and a reason, reads and deletes go on, the cache makes room for itself."""
+
+import pytest
+from strato import Strato
+
+SMALL = {"memory": {"size": "4M"}}
+
+
+def refused(response):
+    assert response.status == 507, response
+    assert response.json()["error"]
+
+
+def fill(client, put, most=200000):
+    """Writes numbered entries until one is refused; returns how many were taken."""
+    for number in range(most):
+        response = put(client, number)
+        if response.status not in (200, 204):
+            refused(response)
+            return number
+    raise AssertionError("never full")
+
+
+def test_kv_full_and_room_after_deletes():
+    with Strato(SMALL) as strato:
+        client = strato.client()
+
+        def value(number):
+            return b"%06d" % number * 100
+        count = fill(client, lambda c, n: c.kv_put(f"k{n}", value(n)))
+        assert count * 600 > 4 * 1024 * 1024 * 0.6, f"full after only {count} records"
+        for number in range(0, count, 7):
+            assert client.kv_get(f"k{number}").body == value(number)
+        assert client.kv_get(f"k{count}").status == 404
+        for number in range(0, count, 2):
+            assert client.delete(f"/kv/k{number}").status == 204
+        for number in range(0, count, 2):
+            if number < count * 0.8:
+                assert client.kv_put(f"n{number}", value(number)).status == 204, number
+        for number in range(1, count, 2):
+            assert client.kv_get(f"k{number}").body == value(number)
+
+
+def test_every_service_but_the_cache_refuses():
+    with Strato(SMALL) as strato:
+        client = strato.client()
+        client.put("/counters/old?increment=7")
+        client.put("/flags/old?value=true")
+        client.put("/sets/old?item=a")
+        # From large to small, so that not even a flag finds a place.
+        for size in (100000, 10000, 1000, 100, 1):
+            fill(client, lambda c, n: c.kv_put(f"kv-{size}-{n}", b"x" * size))
+        counters = fill(client, lambda c, n: c.put(f"/counters/c{n}?increment=1"))
+        flags = fill(client, lambda c, n: c.put(f"/flags/f{n}?value=true"))
+        sets = fill(client, lambda c, n: c.put(f"/sets/s{n}?item=a"))
+        print(f"then still {counters} counters, {flags} flags and {sets} sets")
+        refused(client.put("/counters/new?increment=1"))
+        refused(client.put("/flags/new-flag-of-some-length?value=true"))
+        refused(client.put("/sets/new-set-of-some-length?item=a"))
+        assert client.get("/counters/new").json()["value"] == 0
+        assert client.get("/sets/new-set-of-some-length").json()["items"] == []
+        assert client.get("/counters/old").json()["value"] == 7
+        assert client.get("/flags/old").json()["value"] is True
+        assert client.get("/sets/old").json()["items"] == ["a"]
+        assert client.get("/readyz").status == 200
+        assert client.delete("/kv/kv-100000-0").status == 204
+        assert client.put("/counters/new?increment=1").status == 204
+        assert client.put("/counters/old?increment=1").status == 204
+        assert client.get("/counters/old").json()["value"] == 8
+
+
+def test_the_cache_evicts():
+    with Strato(SMALL) as strato:
+        client = strato.client()
+        client.kv_put("kept", b"kept")
+        count = 20000
+        for number in range(count):
+            answer = client.put(f"/cache/c{number}?ttl=3600&value={'v' * 600}{number}")
+            assert answer.status == 204, (number, answer)
+            if number % 20 == 0:
+                assert client.get("/cache/c0").status in (200, 404)
+        there = [number for number in range(count)
+                 if client.get(f"/cache/c{number}").status == 200]
+        assert count - 1 in there and len(there) > 3000, len(there)
+        for number in there[::50]:
+            value = client.get(f"/cache/c{number}").json()["value"]
+            assert value == "v" * 600 + str(number)
+        assert client.kv_get("kept").body == b"kept"
+
+
+def test_what_is_read_often_is_evicted_last():
+    with Strato(SMALL) as strato:
+        client = strato.client()
+        for number in range(200):
+            client.put(f"/cache/hot{number}?ttl=3600&value={'h' * 600}")
+        for number in range(20000):
+            client.put(f"/cache/c{number}?ttl=3600&value={'v' * 600}")
+            if number % 5 == 0:
+                for hot in range(4):
+                    client.get(f"/cache/hot{(number // 5 * 4 + hot) % 200}")
+        hot = sum(client.get(f"/cache/hot{number}").status == 200 for number in range(200))
+        print(f"{hot} of 200 hot entries are left")
+        assert hot >= 150
+
+
+@pytest.mark.parametrize("size", [100, 5000, 200000])
+def test_an_overwrite_is_all_or_nothing_when_full(size):
+    with Strato(SMALL) as strato:
+        client = strato.client()
+        count = fill(client, lambda c, n: c.kv_put(f"k{n}", b"%08d" % n * (size // 8)))
+        for number in range(min(count, 200)):
+            new = b"new-%04d" % number * (size // 8)
+            answer = client.kv_put(f"k{number}", new)
+            if answer.status == 204:
+                assert client.kv_get(f"k{number}").body == new
+            else:
+                refused(answer)
+                assert client.kv_get(f"k{number}").body == b"%08d" % number * (size // 8)
+
+
+def test_a_value_that_can_never_fit():
+    """max_value above what the arena could hold is either refused at the start or with 507."""
+    with Strato({"memory": {"size": "1M"}, "strato": {"max_value": "1M"}}) as strato:
+        client = strato.client()
+        answer = client.kv_put("big", b"x" * (1 << 20))
+        assert answer.status in (413, 507) and answer.json()["error"], answer
+        assert client.kv_put("small", b"x").status == 204

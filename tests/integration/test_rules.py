@@ -1,0 +1,91 @@
+"""The dependency rule: processes meet only through proto/, and each library has one includer."""
+
+import os
+import re
+
+ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)
+
+# A folder, and the folders of this tree that it may include besides itself and proto/.
+MAY_INCLUDE = {
+    "proto": [],
+    "supervisor": [],
+    "store": [],
+    "workers/core": [],
+    "workers/http": ["workers/core"],
+    "workers/grpc": ["workers/core"],
+    "tests": ["supervisor", "store", "workers"],
+}
+# A library's headers, and the only folders that may include them.
+ONLY_IN = {
+    "nng/": ["proto/link"],
+    "lmdb.h": ["store/disk"],
+    "hiredis/": ["store/redis"],
+    "microhttpd.h": ["workers/http"],
+    "grpc/": ["workers/grpc"],
+    "ini.h": ["proto/conf"],
+    "cmocka.h": ["tests"],
+}
+
+
+def sources():
+    for top in ("proto", "supervisor", "store", "workers", "tests"):
+        for folder, _, names in os.walk(os.path.join(ROOT, top)):
+            for name in names:
+                if name.endswith((".c", ".h")):
+                    yield os.path.relpath(os.path.join(folder, name), ROOT)
+
+
+def includes(path):
+    with open(os.path.join(ROOT, path)) as file:
+        return INCLUDE.findall(file.read())
+
+
+def within(path, folders):
+    return any(path.startswith(folder + "/") for folder in folders)
+
+
+def test_there_is_something_to_check():
+    assert len(list(sources())) > 20
+
+
+def test_nobody_includes_another_process():
+    wrong = []
+    for path in sources():
+        mine = [folder for folder in MAY_INCLUDE if path.startswith(folder + "/")]
+        assert mine or within(path, ["workers"]), f"{path}: give its folder a row in MAY_INCLUDE"
+        allowed = ["proto"] + mine + [other for folder in mine for other in MAY_INCLUDE[folder]]
+        for name in includes(path):
+            if within(name, ["proto", "supervisor", "store", "workers", "tests"]) and \
+                    not within(name, allowed):
+                wrong.append(f"{path} includes {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_includes_are_from_the_root():
+    wrong = []
+    for path in sources():
+        for name in includes(path):
+            sibling = os.path.join(ROOT, os.path.dirname(path), name)
+            if "/" not in name and os.path.exists(sibling) or name.startswith("."):
+                wrong.append(f"{path} includes {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_each_library_has_one_includer():
+    wrong = []
+    for path in sources():
+        for name in includes(path):
+            for prefix, folders in ONLY_IN.items():
+                if name.startswith(prefix) and not within(path, folders):
+                    wrong.append(f"{path} includes {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_source_is_too_long():
+    long = []
+    for path in sources():
+        with open(os.path.join(ROOT, path)) as file:
+            if (count := len(file.readlines())) > 500:
+                long.append(f"{path}: {count} lines")
+    assert not long, "\n".join(long)

@@ -1,0 +1,162 @@
+/*
+ * link_pair - both ends of the link for a test: a store's talk, and workers' transfers, pumped by
+ * one loop over their descriptors. In a temporary directory.
+ */
+#ifndef STRATO_TESTS_UNIT_LINK_PAIR_H
+#define STRATO_TESTS_UNIT_LINK_PAIR_H
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "proto/base/clock.h"
+#include "proto/run/run.h"
+#include "store/talk.h"
+#include "workers/core/transfer.h"
+
+enum { PAIR_CHANNELS = 4 }; /* http-0 and http-1, two lanes each */
+
+struct pair {
+    struct conf conf;
+    char url[RUN_URL_MAX];
+    struct channel_memory *memories[PAIR_CHANNELS];
+    uint64_t max_value;
+    struct bulk *bulk;
+    struct talk *talk;
+    struct transfer *transfers[PAIR_CHANNELS];
+    unsigned transfer_count;
+};
+
+static inline void pair_samples(void *context, struct stats *stats)
+{
+    stats_add(stats, STATS_GAUGE, "strato_test_answer", "The answer.", 42, "process=\"%s\"",
+              (const char *)context);
+}
+
+static inline void pair_open_store(struct pair *pair)
+{
+    static char name[] = "store-memory";
+    char reason[200] = "";
+    pair->bulk = bulk_open(PAIR_CHANNELS, pair->max_value);
+    struct talk_options options = {
+        .url = pair->url,
+        .name = name,
+        .backend = BACKEND_MEMORY,
+        .conf = &pair->conf,
+        .bulk = pair->bulk,
+        .channels = PAIR_CHANNELS,
+        .memories = pair->memories,
+        .samples = pair_samples,
+        .context = name,
+    };
+    pair->talk = talk_open(&options, reason, sizeof reason);
+    if (!pair->talk)
+        panic("no store: %s", reason);
+}
+
+static inline void pair_close_store(struct pair *pair)
+{
+    talk_close(&pair->talk);
+    bulk_close(&pair->bulk);
+}
+
+/* Without a store, in the directory; NULL makes a temporary one. */
+static inline void pair_prepare(struct pair *pair, const char *directory)
+{
+    *pair = (struct pair){.max_value = 64 << 20};
+    pair->conf.http.enabled = true;
+    pair->conf.http.workers = PAIR_CHANNELS / RUN_LANES;
+    snprintf(pair->conf.run_dir, sizeof pair->conf.run_dir, "%s",
+             directory ? directory : "/tmp/strato-link.XXXXXX");
+    if (!directory && !mkdtemp(pair->conf.run_dir))
+        panic("no temporary directory");
+    run_link_url(&pair->conf, BACKEND_MEMORY, pair->url);
+    for (unsigned i = 0; i < PAIR_CHANNELS; i++)
+        pair->memories[i] = calloc(1, channel_memory_size());
+}
+
+static inline void pair_open(struct pair *pair)
+{
+    pair_prepare(pair, NULL);
+    pair_open_store(pair);
+}
+
+static inline struct transfer *pair_worker(struct pair *pair, unsigned channel)
+{
+    char reason[200] = "", name[RUN_NAME_MAX];
+    run_worker_name(&pair->conf, channel / RUN_LANES, name);
+    struct transfer *transfer = transfer_open(pair->url, name, channel, pair->memories[channel],
+                                              reason, sizeof reason);
+    if (!transfer)
+        panic("no worker: %s", reason);
+    pair->transfers[pair->transfer_count++] = transfer;
+    return transfer;
+}
+
+/* One round of everybody, after at most 20 ms. */
+static inline void pair_round(struct pair *pair)
+{
+    struct pollfd fds[1 + PAIR_CHANNELS];
+    nfds_t count = 0;
+    if (pair->talk)
+        fds[count++] = (struct pollfd){.fd = talk_fd(pair->talk), .events = POLLIN};
+    for (unsigned i = 0; i < pair->transfer_count; i++)
+        fds[count++] = (struct pollfd){.fd = transfer_fd(pair->transfers[i]), .events = POLLIN};
+    poll(fds, count, 20);
+    if (pair->talk)
+        talk_poll(pair->talk, clock_ms());
+    for (unsigned i = 0; i < pair->transfer_count; i++)
+        transfer_poll(pair->transfers[i], clock_ms());
+}
+
+/* Rounds until the condition holds; false after so many ms. */
+#define PAIR_UNTIL(pair, condition, ms)                                                            \
+    __extension__({                                                                                \
+        uint64_t until_ = clock_ms() + (ms);                                                       \
+        while (!(condition) && clock_ms() < until_)                                                \
+            pair_round(pair);                                                                      \
+        (condition);                                                                               \
+    })
+
+static inline void pair_close(struct pair *pair)
+{
+    for (unsigned i = 0; i < pair->transfer_count; i++)
+        transfer_close(&pair->transfers[i]);
+    pair_close_store(pair);
+    for (unsigned i = 0; i < PAIR_CHANNELS; i++)
+        free(pair->memories[i]);
+    rmdir(pair->conf.run_dir);
+}
+
+/* How a job ended: a context for pair_done(). */
+struct outcome {
+    unsigned count;
+    enum status status;
+    struct buffer data;
+};
+
+static inline void pair_done(void *context, enum status status, struct bytes data)
+{
+    struct outcome *outcome = context;
+    outcome->count++;
+    outcome->status = status;
+    buffer_free(&outcome->data);
+    buffer_append(&outcome->data, data.data, data.len);
+}
+
+/* A value whose every byte tells its place. */
+static inline struct buffer pair_value(size_t len, unsigned seed)
+{
+    struct buffer value = {0};
+    buffer_reserve(&value, len + 8);
+    uint64_t x = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    for (size_t i = 0; i < len; i += 8) {
+        x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+        memcpy(value.data + i, &x, 8);
+    }
+    value.len = len;
+    return value;
+}
+
+#endif

@@ -1,0 +1,235 @@
+/* The rings: order, fullness, resumption of either end, doorbells, and a worker that lies. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "proto/channel/channel.h"
+
+struct pair {
+    int fd;
+    int store_bell, worker_bell;
+    struct channel_memory *memory;
+    struct channel_worker worker;
+    struct channel_store store;
+};
+
+static struct pair pair_new(void)
+{
+    struct pair pair = {.fd = memfd_create("channel", MFD_CLOEXEC),
+                        .store_bell = eventfd(0, EFD_NONBLOCK),
+                        .worker_bell = eventfd(0, EFD_NONBLOCK)};
+    char reason[200];
+    assert_int_equal(ftruncate(pair.fd, (off_t)channel_memory_size()), 0);
+    assert_null(channel_map(pair.fd, false, reason, sizeof reason));
+    pair.memory = channel_map(pair.fd, true, reason, sizeof reason);
+    assert_non_null(pair.memory);
+    assert_true(channel_is_raw(pair.memory));
+    channel_lay_out(pair.memory);
+    assert_false(channel_is_raw(pair.memory));
+    channel_store_open(&pair.store, pair.memory, pair.worker_bell);
+    channel_worker_open(&pair.worker, pair.memory, pair.store_bell);
+    return pair;
+}
+
+static void pair_free(struct pair *pair)
+{
+    channel_unmap(&pair->memory);
+    close(pair->fd);
+    close(pair->store_bell);
+    close(pair->worker_bell);
+}
+
+static bool rung(int bell)
+{
+    uint64_t n;
+    return read(bell, &n, sizeof n) == sizeof n;
+}
+
+static bool submit(struct channel_worker *worker, int64_t number)
+{
+    uint64_t sequence;
+    struct channel_submission *slot = channel_worker_slot(worker, &sequence);
+    if (!slot)
+        return false;
+    *slot = (struct channel_submission){.number = number, .key_len = 3, .op = OP_KV_GET};
+    memcpy(slot->payload, "key", 3);
+    channel_worker_commit(worker);
+    return true;
+}
+
+/* Takes one, answers it with its number doubled. */
+static bool answer(struct channel_store *store)
+{
+    struct channel_submission submission;
+    uint64_t sequence;
+    if (!channel_store_take(store, &submission, &sequence))
+        return false;
+    assert_memory_equal(submission.payload, "key", 3);
+    struct channel_completion *slot = channel_store_slot(store);
+    slot->number = submission.number * 2;
+    slot->value_len = 0;
+    slot->flags = 0;
+    channel_store_commit(store);
+    return true;
+}
+
+static void answers_come_in_order(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    for (int round = 0; round < 5; round++) {
+        int n = 0;
+        while (submit(&pair.worker, n))
+            n++;
+        assert_int_equal(n, CHANNEL_SLOTS);
+        assert_false(answer(&pair.store)); /* not flushed yet */
+        channel_worker_flush(&pair.worker);
+        while (answer(&pair.store))
+            ;
+        channel_store_flush(&pair.store);
+        for (int i = 0; i < n; i++) {
+            const struct channel_completion *done = channel_worker_peek(&pair.worker);
+            assert_non_null(done);
+            assert_int_equal(done->sequence, round * CHANNEL_SLOTS + i);
+            assert_int_equal(done->number, 2 * i);
+            channel_worker_release(&pair.worker);
+        }
+        assert_null(channel_worker_peek(&pair.worker));
+    }
+    pair_free(&pair);
+}
+
+static void doorbells_ring_only_for_sleepers(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    rung(pair.store_bell); /* opening rings, in case a predecessor died before it did */
+    rung(pair.worker_bell);
+
+    assert_true(submit(&pair.worker, 1));
+    channel_worker_flush(&pair.worker);
+    assert_false(rung(pair.store_bell));
+    assert_false(channel_store_sleep(&pair.store)); /* there is work */
+    assert_true(answer(&pair.store));
+    assert_true(channel_store_sleep(&pair.store));
+    assert_true(submit(&pair.worker, 2));
+    channel_worker_flush(&pair.worker);
+    assert_true(rung(pair.store_bell));
+    assert_true(submit(&pair.worker, 3));
+    channel_worker_flush(&pair.worker);
+    assert_false(rung(pair.store_bell)); /* once per sleep */
+    channel_store_awake(&pair.store);
+
+    assert_false(channel_worker_sleep(&pair.worker)); /* one answer waits */
+    channel_worker_release(&pair.worker);
+    assert_true(channel_worker_sleep(&pair.worker));
+    assert_true(answer(&pair.store));
+    assert_false(rung(pair.worker_bell));
+    channel_store_flush(&pair.store);
+    assert_true(rung(pair.worker_bell));
+    pair_free(&pair);
+}
+
+static void either_end_takes_up_where_its_predecessor_stopped(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    for (int i = 0; i < 10; i++)
+        assert_true(submit(&pair.worker, i));
+    channel_worker_flush(&pair.worker);
+    for (int i = 0; i < 4; i++)
+        assert_true(answer(&pair.store));
+    struct channel_submission taken_and_lost;
+    uint64_t sequence;
+    assert_true(channel_store_take(&pair.store, &taken_and_lost, &sequence));
+
+    struct channel_store successor;
+    channel_store_open(&successor, pair.memory, pair.worker_bell);
+    assert_true(channel_store_take(&successor, &taken_and_lost, &sequence));
+    assert_int_equal(sequence, 4);
+    channel_store_open(&successor, pair.memory, pair.worker_bell);
+    while (answer(&successor))
+        ;
+
+    /* A new worker sees its predecessor's answers and can tell them from its own. */
+    struct channel_worker next;
+    channel_worker_open(&next, pair.memory, pair.store_bell);
+    uint64_t first = next.submitted;
+    assert_true(submit(&next, 77));
+    channel_worker_flush(&next);
+    assert_true(answer(&successor));
+    for (uint64_t i = 0; i < first; i++) {
+        assert_true(channel_worker_peek(&next)->sequence < first);
+        channel_worker_release(&next);
+    }
+    assert_int_equal(channel_worker_peek(&next)->sequence, first);
+    assert_int_equal(channel_worker_peek(&next)->number, 154);
+    pair_free(&pair);
+}
+
+static void a_lying_worker_gets_nothing(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    struct channel_submission submission;
+    uint64_t sequence;
+    pair.memory->submitted = 1u << 30;
+    assert_false(channel_store_take(&pair.store, &submission, &sequence));
+    assert_true(channel_store_sleep(&pair.store)); /* and does not keep the store awake */
+    pair.memory->submitted = 1;
+    pair.memory->consumed = 5;
+    assert_false(channel_store_take(&pair.store, &submission, &sequence));
+    pair.memory->consumed = 0;
+    pair.memory->submissions[0].key_len = 65535;
+    pair.memory->submissions[0].value_len = UINT32_MAX;
+    assert_true(channel_store_take(&pair.store, &submission, &sequence)); /* lengths: dispatch's */
+    pair_free(&pair);
+}
+
+static void an_unknown_version_is_refused(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    char reason[200];
+    pair.memory->version = 99;
+    assert_null(channel_map(pair.fd, true, reason, sizeof reason));
+    assert_non_null(strstr(reason, "version 99"));
+    assert_null(channel_map(pair.fd, false, reason, sizeof reason));
+    pair_free(&pair);
+}
+
+static void hits_are_lossy_but_harmless(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    uint64_t word, n = 0;
+    for (uint64_t i = 0; i < 3 * CHANNEL_HITS; i++)
+        channel_worker_hit(&pair.worker, i);
+    while (channel_store_hit(&pair.store, &word)) {
+        assert_int_equal(word, 2 * CHANNEL_HITS + n);
+        n++;
+    }
+    assert_int_equal(n, CHANNEL_HITS);
+    pair_free(&pair);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_come_in_order),
+        cmocka_unit_test(doorbells_ring_only_for_sleepers),
+        cmocka_unit_test(either_end_takes_up_where_its_predecessor_stopped),
+        cmocka_unit_test(a_lying_worker_gets_nothing),
+        cmocka_unit_test(an_unknown_version_is_refused),
+        cmocka_unit_test(hits_are_lossy_but_harmless),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,110 @@
+/*
+ * reply - see reply.h. Runs in the http workers; fails only by panic when memory runs out.
+ */
+#include "workers/http/reply.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum { HEAD_MAX = 512 }; /* more than the longest of each part together */
+
+#define LINE(code, text)                                                                           \
+    {                                                                                              \
+        code, sizeof "HTTP/1.1 " #code " " text "\r\n" - 1, "HTTP/1.1 " #code " " text "\r\n"      \
+    }
+
+static const struct status_line {
+    int status;
+    size_t len;
+    const char *line;
+} status_lines[] = {
+    LINE(200, "OK"),
+    LINE(204, "No Content"),
+    LINE(404, "Not Found"),
+    LINE(400, "Bad Request"),
+    LINE(405, "Method Not Allowed"),
+    LINE(408, "Request Timeout"),
+    LINE(409, "Conflict"),
+    LINE(413, "Content Too Large"),
+    LINE(414, "URI Too Long"),
+    LINE(417, "Expectation Failed"),
+    LINE(431, "Request Header Fields Too Large"),
+    LINE(501, "Not Implemented"),
+    LINE(503, "Service Unavailable"),
+    LINE(504, "Gateway Timeout"),
+    LINE(505, "HTTP Version Not Supported"),
+    LINE(507, "Insufficient Storage"),
+    LINE(500, "Internal Server Error"), /* last: also for what is not here */
+};
+enum { STATUS_LINES = sizeof status_lines / sizeof *status_lines };
+
+void http_reply_date(uint64_t now_s, char date_r[HTTP_DATE_LEN + 1])
+{
+    time_t now = (time_t)now_s;
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    strftime(date_r, HTTP_DATE_LEN + 1, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &utc);
+}
+
+size_t http_reply_length(const struct http_body *body)
+{
+    return body->parts[0].len + body->parts[1].len + body->parts[2].len;
+}
+
+static uint8_t *put(uint8_t *at, const char *text, size_t len)
+{
+    memcpy(at, text, len);
+    return at + len;
+}
+
+#define PUT(at, literal) put(at, literal, sizeof literal - 1)
+
+static uint8_t *put_number(uint8_t *at, uint64_t number)
+{
+    char digits[20];
+    size_t n = sizeof digits;
+    do
+        digits[--n] = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    return put(at, digits + n, sizeof digits - n);
+}
+
+static uint8_t *put_status(uint8_t *at, int status)
+{
+    int i = 0;
+    while (i < STATUS_LINES - 1 && status_lines[i].status != status)
+        i++;
+    return put(at, status_lines[i].line, status_lines[i].len);
+}
+
+void http_reply_head(struct buffer *out, const struct http_body *body,
+                     const struct http_style *style)
+{
+    buffer_reserve(out, HEAD_MAX);
+    uint8_t *at = out->data + out->len;
+    at = put_status(at, body->status);
+    at = put(at, style->date, HTTP_DATE_LEN);
+    if (body->type) {
+        at = PUT(at, "Content-Type: ");
+        at = put(at, body->type, strlen(body->type));
+        at = PUT(at, "\r\n");
+    }
+    if (body->status != 204) {
+        at = PUT(at, "Content-Length: ");
+        at = put_number(at, http_reply_length(body));
+        at = PUT(at, "\r\n");
+    }
+    if (body->allow[0]) {
+        at = PUT(at, "Allow: ");
+        at = put(at, body->allow, strlen(body->allow));
+        at = PUT(at, "\r\n");
+    }
+    if (body->status == 503)
+        at = PUT(at, "Retry-After: 1\r\n");
+    if (style->close)
+        at = PUT(at, "Connection: close\r\n");
+    else if (style->keep_alive)
+        at = PUT(at, "Connection: keep-alive\r\n");
+    at = PUT(at, "\r\n");
+    out->len = (size_t)(at - out->data);
+}

@@ -1,0 +1,66 @@
+/*
+ * routes - the HTTP contract as ONE table: method and path, the operation, how its request is read
+ * and how its reply is shaped. Pure: bytes in, bytes out.
+ */
+#ifndef STRATO_WORKERS_HTTP_ROUTES_H
+#define STRATO_WORKERS_HTTP_ROUTES_H
+
+#include "proto/base/op.h"
+#include "workers/http/parse.h"
+#include "workers/http/target.h"
+
+/* What a request says, decoded. */
+struct http_input {
+    const struct http_head *head;
+    struct bytes key;
+    struct http_query query;
+    uint8_t *body; /* may be unescaped in place */
+    size_t body_len;
+    uint64_t now_ms; /* wall clock */
+    char *error;     /* of error_size bytes */
+    size_t error_size;
+};
+
+/* An answer. The parts follow one another, so that a large value need not be copied to be put
+ * between quotes. */
+struct http_body {
+    int status;
+    const char *type; /* NULL: none */
+    char allow[40];   /* of 405; else empty */
+    struct bytes parts[3];
+};
+
+enum http_page { /* what is answered without an operation */
+                 HTTP_PAGE_NONE,
+                 HTTP_PAGE_PING,
+                 HTTP_PAGE_LIVE,
+                 HTTP_PAGE_READY,
+                 HTTP_PAGE_METRICS,
+};
+
+struct http_route {
+    const char *path; /* ends in '/': the key follows; else the whole path */
+    enum http_method method;
+    enum op op;
+    enum http_page page;
+    /* Fills value, number and expiry_ms of the request. False: 400, and error says why. */
+    bool (*prepare)(const struct http_input *input, struct request *request_r);
+    /* Shapes the reply to a STATUS_OK; scratch is empty and holds what parts do not borrow. */
+    void (*shape)(const struct http_input *input, const struct reply *reply, struct buffer *scratch,
+                  struct http_body *body_r);
+};
+
+/* The row for a request, HEAD being GET. NULL: *body_r is the 404 or 405 to answer with. */
+const struct http_route *http_route_find(enum http_method method, struct http_text path,
+                                         struct buffer *scratch, struct http_body *body_r);
+
+/* Decodes what the row needs; path and query are decoded in place. False: 400, as above. */
+bool http_route_prepare(const struct http_route *route, struct http_text path,
+                        struct http_text query, struct http_input *input,
+                        struct request *request_r);
+
+/* {"error":"TEXT"}. */
+void http_body_error(int status, const char *text, struct buffer *scratch,
+                     struct http_body *body_r);
+
+#endif

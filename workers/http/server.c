@@ -1,0 +1,259 @@
+/*
+ * server - see server.h. Runs in the http workers; ends the process when epoll itself fails.
+ */
+#include "workers/http/server.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proto/base/clock.h"
+#include "workers/http/connection.h"
+
+enum {
+    EVENTS = 256,
+    ACCEPT_BURST = 8,        /* per round; the rest is left to the other workers */
+    ACCEPT_PAUSE_MS = 100,   /* after running out of descriptors */
+    DESCRIPTORS_SPARE = 128, /* besides one per connection */
+};
+
+/* What epoll reports besides connections: addresses that no connection has. */
+static char tag_listen, tag_stop, tag_core;
+
+/* ---- Buffers ---- */
+
+void http_server_lend(struct http_server *server, struct buffer *buffer)
+{
+    if (server->pooled > 0)
+        *buffer = (struct buffer){.data = server->pool[--server->pooled], .capacity = HTTP_BLOCK};
+    else
+        buffer_reserve(buffer, HTTP_BLOCK);
+}
+
+void http_server_return(struct http_server *server, struct buffer *buffer)
+{
+    if (buffer->data && buffer->capacity == HTTP_BLOCK && server->pooled < HTTP_POOL_MAX) {
+        server->pool[server->pooled++] = buffer->data;
+        *buffer = (struct buffer){0};
+    } else {
+        buffer_free(buffer);
+    }
+}
+
+/* ---- Accepting ---- */
+
+static void add_fd(struct http_server *server, int fd, uint32_t events, void *tag)
+{
+    struct epoll_event event = {.events = events, .data.ptr = tag};
+    if (epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+        run_child_fail(RUN_EXIT_FAILURE, "epoll_ctl on descriptor %d: %s", fd, strerror(errno));
+}
+
+static void start_accepting(struct http_server *server)
+{
+    server->accepting = true;
+    server->accept_again_ms = 0;
+    add_fd(server, RUN_FD_LISTEN, EPOLLIN | EPOLLEXCLUSIVE, &tag_listen);
+}
+
+static void stop_accepting(struct http_server *server)
+{
+    if (server->accepting && epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, RUN_FD_LISTEN, NULL) != 0)
+        panic("epoll_ctl on the listening socket: %s", strerror(errno));
+    server->accepting = false;
+}
+
+/* Over max_connections a few are told so; beyond those, they are closed without a word. */
+static void take_over(struct http_server *server, int fd)
+{
+    uint64_t max = server->child->conf.http.max_connections;
+    if (server->connections >= max + HTTP_REFUSED_MAX) {
+        close(fd);
+        return;
+    }
+    http_connection_open(server, fd, server->connections >= max);
+}
+
+static void accept_some(struct http_server *server)
+{
+    for (int i = 0; i < ACCEPT_BURST; i++) {
+        int fd = accept4(RUN_FD_LISTEN, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            take_over(server, fd);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            log_warn("cannot accept connections for a moment: %s", strerror(errno));
+            stop_accepting(server);
+            server->accept_again_ms = server->now_ms + ACCEPT_PAUSE_MS;
+        }
+        return; /* EAGAIN: another worker took it; all else concerns that one client */
+    }
+}
+
+/* ---- Time ---- */
+
+static void update_clock(struct http_server *server)
+{
+    uint64_t now_s = clock_wall_ms() / 1000;
+    server->now_ms = clock_ms();
+    if (server->date_s == now_s)
+        return;
+    server->date_s = now_s;
+    http_reply_date(now_s, server->style.date);
+}
+
+/* Each connection is looked at once: those that stay are touched and so move behind the last. */
+static void expire(struct http_server *server, struct http_list *list, uint64_t limit_ms)
+{
+    struct http_connection *c;
+    while ((c = list->head) && server->now_ms - c->touched_ms >= limit_ms)
+        http_connection_timeout(c);
+}
+
+/* Closes the connections that have been idle for a while; the others are told with their next
+ * answer, so that no request is lost to a close that crosses it. */
+static void close_quiet(struct http_server *server)
+{
+    struct http_connection *next;
+    for (struct http_connection *c = server->active.head; c; c = next) {
+        next = c->next;
+        if (server->now_ms - c->touched_ms < HTTP_QUIET_MS)
+            break;
+        if (http_connection_idle(c))
+            http_connection_close(c);
+    }
+}
+
+static void close_all(struct http_list *list)
+{
+    while (list->head)
+        http_connection_close(list->head);
+}
+
+static void start_draining(struct http_server *server)
+{
+    if (server->draining)
+        return;
+    server->draining = true;
+    server->drain_end_ms = server->now_ms + server->child->conf.drain_timeout_ms;
+    server->accept_again_ms = 0;
+    stop_accepting(server);
+    log_info("draining: %u connections are open", server->connections);
+}
+
+static void drain(struct http_server *server)
+{
+    close_quiet(server);
+    if (server->now_ms < server->drain_end_ms)
+        return;
+    if (server->connections > 0)
+        log_warn("drain_timeout: %u connections are cut off", server->connections);
+    close_all(&server->active);
+    close_all(&server->lingering);
+}
+
+static void keep_time(struct http_server *server)
+{
+    expire(server, &server->active, server->child->conf.http.idle_timeout_ms);
+    expire(server, &server->lingering, HTTP_LINGER_MS);
+    if (server->accept_again_ms != 0 && server->now_ms >= server->accept_again_ms)
+        start_accepting(server);
+    if (server->draining)
+        drain(server);
+}
+
+/* ---- The loop ---- */
+
+static void raise_descriptor_limit(uint64_t connections)
+{
+    struct rlimit limit;
+    uint64_t wanted = connections + HTTP_REFUSED_MAX + DESCRIPTORS_SPARE;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+        log_warn("max_connections = %llu, but only %llu descriptors may be open",
+                 (unsigned long long)connections, (unsigned long long)limit.rlim_cur);
+}
+
+void http_server_open(struct http_server *server, struct run_child *child, struct core *core)
+{
+    int one = 1;
+    *server = (struct http_server){.child = child, .core = core};
+    server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (server->epoll_fd < 0)
+        run_child_fail(RUN_EXIT_FAILURE, "epoll_create1: %s", strerror(errno));
+    raise_descriptor_limit(child->conf.http.max_connections);
+    update_clock(server);
+    /* Accepted sockets inherit it. */
+    if (setsockopt(RUN_FD_LISTEN, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0)
+        log_warn("TCP_NODELAY: %s", strerror(errno));
+    add_fd(server, child->stop_fd, EPOLLIN, &tag_stop);
+    core_add_fds(core, server->epoll_fd, &tag_core);
+    start_accepting(server);
+}
+
+static void handle(struct http_server *server, const struct epoll_event *event)
+{
+    if (event->data.ptr == &tag_listen) {
+        accept_some(server);
+    } else if (event->data.ptr == &tag_stop) {
+        if (run_child_stopping(server->child))
+            start_draining(server);
+    } else if (event->data.ptr != &tag_core) {
+        http_connection_event(event->data.ptr, event->events);
+    }
+}
+
+static bool has_tag(const struct epoll_event *events, int n, const void *tag)
+{
+    for (int i = 0; i < n; i++)
+        if (events[i].data.ptr == tag)
+            return true;
+    return false;
+}
+
+/* How long epoll may block at most for what the server itself has to do. */
+static int bound_wait(const struct http_server *server, int wait_ms)
+{
+    bool soon = server->draining || server->accept_again_ms != 0 || server->lingering.head;
+    return soon && wait_ms > ACCEPT_PAUSE_MS ? ACCEPT_PAUSE_MS : wait_ms;
+}
+
+static int next_wait(struct http_server *server)
+{
+    return bound_wait(server, core_sleep(server->core, clock_ns()));
+}
+
+static void round_trip(struct http_server *server)
+{
+    struct epoll_event events[EVENTS];
+    int n = epoll_wait(server->epoll_fd, events, EVENTS, next_wait(server));
+    if (n < 0 && errno != EINTR)
+        panic("epoll_wait: %s", strerror(errno));
+    update_clock(server);
+    core_awake(server->core, has_tag(events, n, &tag_core));
+    for (int i = 0; i < n; i++)
+        handle(server, &events[i]);
+    core_flush(server->core);
+    core_poll(server->core, clock_ns());
+    core_flush(server->core);
+    keep_time(server);
+    run_child_beat(server->now_ms);
+}
+
+void http_server_run(struct http_server *server)
+{
+    while (!server->draining || server->connections > 0)
+        round_trip(server);
+    close(server->epoll_fd);
+    while (server->pooled > 0)
+        free(server->pool[--server->pooled]);
+    buffer_free(&server->scratch);
+}
