@@ -120,11 +120,12 @@ static void answer_hello(struct talk *talk, const Strato__Control__Hello *hello,
         return;
     }
     struct talk_channel *channel = &talk->channels[hello->channel];
-    if (channel->incarnation != hello->incarnation) {
+    bool first = channel->incarnation == 0; /* since we started; we may have answers for it */
+    if (!first && channel->incarnation != hello->incarnation)
         bulk_forget(talk->options.bulk, hello->channel);
+    if (channel->incarnation != hello->incarnation)
         log_info("%s is here (channel %u, release %.40s)", hello->name, hello->channel,
                  hello->release);
-    }
     channel->incarnation = hello->incarnation;
     channel->pipe = peer->pipe;
     channel->gone_ms = 0;

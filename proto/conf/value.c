@@ -184,13 +184,12 @@ static bool parse_directory(const char *text, char *field, struct buffer *why)
     }
     if (strncmp(text, "./", 2) == 0)
         text += 2;
-    size_t len = strlen(here) + 1 + strlen(text);
+    int len = snprintf(path, sizeof path, "%s/%s", strcmp(here, "/") == 0 ? "" : here, text);
     if (len >= CONF_TEXT_MAX) {
-        buffer_append_format(why, "is too long: %zu bytes with the current directory, of %d", len,
+        buffer_append_format(why, "is too long: %d bytes with the current directory, of %d", len,
                              CONF_TEXT_MAX - 1);
         return false;
     }
-    snprintf(path, sizeof path, "%s/%s", strcmp(here, "/") == 0 ? "" : here, text);
     return copy_text(path, field, why);
 }
 

@@ -55,6 +55,7 @@ int main(int argc, char **argv)
         kill(getpid(), SIGSEGV);
     if (told(child.name, "babble"))
         dprintf(RUN_FD_STATUS, "%03000d\nnonsense\nfail \n", 1);
+    log_debug("this is debugging");
     log_info("lane %u channel %u", child.lane, child.channel);
     run_child_ready();
     bool silent = told(child.name, "silent"), stubborn = told(child.name, "stubborn");

@@ -139,8 +139,8 @@ class Strato:
 
     def listening(self, protocol):
         """(address, port) as stratod printed them when it was ready, or None."""
-        found = re.search(r"^strato is ready.*?\b%s (?:on|at)?\s*(?:http://)?([\d.]+):(\d+)"
-                          % protocol, self.log(), re.MULTILINE)
+        found = re.search(r"^strato is ready:.*\b%s on (?:http://)?([\d.]+):(\d+)" % protocol,
+                          self.log(), re.MULTILINE | re.IGNORECASE)
         return (found.group(1), int(found.group(2))) if found else None
 
     def stop(self, timeout=30):

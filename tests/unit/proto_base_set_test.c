@@ -30,7 +30,7 @@ static void items_come_apart_as_packed(void **state)
     pack(&buffer, "\0\xff", 2);
 
     struct bytes rest = buffer_bytes(&buffer);
-    struct bytes item;
+    struct bytes item = {0};
     assert_true(set_next(&rest, &item));
     assert_true(bytes_equal(item, bytes_of("a")));
     assert_true(set_next(&rest, &item));
@@ -58,7 +58,7 @@ static void damage_is_told_from_the_end(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct bytes rest = {cases[i].data, cases[i].len};
-        struct bytes item;
+        struct bytes item = {0};
         assert_false(set_next(&rest, &item));
         assert_int_not_equal(rest.len, 0);
     }

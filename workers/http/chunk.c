@@ -6,8 +6,9 @@
 #include <string.h>
 
 enum state {
-    SIZE = 0,  /* hex digits */
-    EXTENSION, /* up to the CR */
+    SIZE = 0,   /* hex digits */
+    SIZE_SPACE, /* behind them; an extension or the end follows */
+    EXTENSION,  /* up to the CR */
     SIZE_LF,
     DATA,
     DATA_CR,
@@ -27,6 +28,16 @@ static int hex(uint8_t c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+static enum state on_size_space(struct http_chunked *chunked, uint8_t c)
+{
+    if (c == '\r')
+        return SIZE_LF;
+    if (c == ';')
+        return EXTENSION;
+    bool space = (c == ' ' || c == '\t') && ++chunked->extra <= HTTP_CHUNK_EXTRA_MAX;
+    return space ? SIZE_SPACE : FAILED;
+}
+
 static enum state on_size(struct http_chunked *chunked, uint8_t c)
 {
     int digit = hex(c);
@@ -39,9 +50,7 @@ static enum state on_size(struct http_chunked *chunked, uint8_t c)
     }
     if (chunked->digits == 0)
         return FAILED;
-    if (c == '\r')
-        return SIZE_LF;
-    return c == ';' || c == ' ' || c == '\t' ? EXTENSION : FAILED;
+    return on_size_space(chunked, c);
 }
 
 /* Inside an extension or a trailer: anything but control characters, a bounded number of it. */
@@ -69,6 +78,8 @@ static enum state step(struct http_chunked *chunked, uint8_t c)
     switch ((enum state)chunked->state) {
     case SIZE:
         return on_size(chunked, c);
+    case SIZE_SPACE:
+        return on_size_space(chunked, c);
     case EXTENSION:
         return on_extra(chunked, c, EXTENSION, SIZE_LF);
     case SIZE_LF:

@@ -1,0 +1,159 @@
+"""--check-config, the command lines of stratod and strato-http, and what they say."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+from faked import Faked, run
+from strato import until
+
+SOURCE = os.path.join(os.path.dirname(__file__), "..", "..")
+
+
+def check(directory, text):
+    path = os.path.join(directory, "test.ini")
+    with open(path, "w") as file:
+        file.write(text)
+    return run("stratod", "--config", "test.ini", "--check-config", cwd=directory)
+
+
+def test_good_file(tmp_path):
+    assert check(tmp_path, "[http]\nlisten = 127.0.0.1:9999 ; here\n") == (
+        0, "test.ini: no problems\n", "")
+
+
+def test_defaults_and_sample():
+    assert run("stratod", "--check-config") == (0, "built-in defaults: no problems\n", "")
+    code, out, _ = run("stratod", "--check-config", "--config", "etc/strato.ini", cwd=SOURCE)
+    assert (code, out) == (0, "etc/strato.ini: no problems\n")
+
+
+def test_every_problem_with_its_line(tmp_path):
+    code, out, err = check(tmp_path, "[htpp]\n[http]\nlissen = 1\nworkers = 99\n\n[strato]\n"
+                                     "backend = disk\nrequest_timeout = 5\n[grpc]\nenabled = yes\n")
+    assert (code, err) == (1, "")
+    assert out == (
+        "test.ini:1: unknown section [htpp]; did you mean [http]?\n"
+        "test.ini:3: unknown key lissen in [http]; did you mean listen?\n"
+        "test.ini:4: workers must be auto or a number from 1 to 32\n"
+        "test.ini:8: request_timeout must be a time with its unit (ms, s, m or h) from 1ms to 1h\n"
+        "test.ini:7: backend disk is not built into this version; use memory\n"
+        "test.ini:10: gRPC is not built into this version; use enabled = no\n")
+
+
+def test_problem_in_an_included_file(tmp_path):
+    os.mkdir(tmp_path / "conf.d")
+    (tmp_path / "conf.d" / "10-size.ini").write_text("[memory]\n\nsize = lots\n")
+    code, out, _ = check(tmp_path, "[strato]\ninclude = conf.d/*.ini\n")
+    assert code == 1
+    assert out.startswith("./conf.d/10-size.ini:3: size must be a size ")
+
+
+def test_unset_variable_and_missing_file(tmp_path):
+    code, out, _ = check(tmp_path, "[redis]\nurl = ${STRATO_NO_SUCH}\n")
+    assert code == 1
+    assert out == ("test.ini:2: url needs the environment variable STRATO_NO_SUCH, which is not "
+                   "set\n")
+    assert run("stratod", "--config", "/none.ini", "--check-config") == (
+        1, "/none.ini: No such file or directory\n", "")
+
+
+def test_a_bad_file_starts_nothing(tmp_path):
+    (tmp_path / "bad.ini").write_text("[strato]\nrun_dir = run\nmax_value = 0\n")
+    code, out, err = run("stratod", "--config", "bad.ini", cwd=tmp_path)
+    assert (code, out) == (1, "")
+    assert err.startswith("bad.ini:3: max_value must be ")
+    assert not os.path.exists(tmp_path / "run")
+
+
+def test_command_line():
+    for program in ("stratod", "strato-http"):
+        code, out, _ = run(program, "--version")
+        assert code == 0 and re.fullmatch(program + r" \d+\.\d+\.\d+\n", out)
+        code, out, err = run(program, "--help")
+        assert (code, err) == (0, "") and out.startswith("usage: " + program)
+        code, out, err = run(program, "--nonsense")
+        assert (code, out) == (2, "") and f"try: {program} --help" in err
+        assert run(program, "extra")[0] == 2
+
+
+# ---- strato-http ----
+
+@pytest.mark.parametrize("port", ["80", "1023", "49152", "65536", "-1", "0", "", "8081x", "x"])
+def test_bad_ports(port):
+    error = "port must be between 1024 and 49151\n"
+    assert run("strato-http", "--port", port) == (1, "", error)
+    assert run("strato-http", "-p", port) == (1, "", error)
+    if port:
+        assert run("strato-http", env=dict(os.environ, STRATO_HTTP_PORT=port)) == (1, "", error)
+
+
+def test_bad_values():
+    assert run("strato-http", "--backend", "mongo") == (1, "", "backend key not recognized\n")
+    assert run("strato-http", env=dict(os.environ, STRATO_HTTP_BACKEND="Memory")) == (
+        1, "", "backend key not recognized\n")
+    assert run("strato-http", "--backend=disk") == (
+        1, "", "strato-http: backend disk is not built into this version; use memory\n")
+    assert run("strato-http", "--redis-url", "nowhere") == (
+        1, "", "--redis-url: must be redis://[user:password@]host:port\n")
+    assert run("strato-http", env=dict(os.environ, STRATO_HTTP_DEBUG="perhaps")) == (
+        1, "", "STRATO_HTTP_DEBUG: must be true or false\n")
+
+
+def free_port():
+    """A port that strato-http takes and nobody uses just now."""
+    for port in range(20000 + os.getpid() % 10000, 40000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no free port")
+
+
+class Front(Faked):
+    """strato-http over fake children; arguments in place of a file."""
+
+    def __init__(self, arguments, environment=None, directory=None):
+        super().__init__(program="strato-http", environment=environment)
+        self.arguments = arguments
+        self.where = directory or self.directory
+
+    def spawn(self):
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen([self.program, *self.arguments], stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL, cwd=self.where,
+                                            env=self.environment, start_new_session=True)
+
+
+def test_flag_beats_environment_beats_default():
+    port, other = free_port(), free_port() + 1
+    with Front(["--port", str(port), "--debug"], {"STRATO_HTTP_PORT": str(other)}) as front:
+        assert f"HTTP on http://127.0.0.1:{port}\n" in front.log()
+        assert "this is debugging" in front.log()
+        assert os.path.exists(os.path.join(front.directory, f"strato-run/http-{port}/lock"))
+        assert set(front.pids()) >= {"store-memory", "http-0"}
+    with Front([], {"STRATO_HTTP_PORT": str(port), "STRATO_HTTP_DEBUG": "f",
+                    "STRATO_HTTP_BACKEND": "memory", "STRATO_HTTP_REDIS_URL": ""}) as front:
+        assert f"HTTP on http://127.0.0.1:{port}\n" in front.log()
+        assert "this is debugging" not in front.log()
+        front.process.send_signal(signal.SIGHUP)
+        front.wait_log("SIGHUP: there is no configuration file to read again")
+
+
+def test_two_side_by_side():
+    first_port = free_port()
+    with Front(["-p", str(first_port)]) as first:
+        second_port = free_port()
+        with Front(["-p", str(second_port)], directory=first.directory) as second:
+            assert until(lambda: first.pids() and second.pids(), "both run")
+        third = Front(["-p", str(first_port)], directory=first.directory)
+        code, log = third.fails()
+        third.remove()
+        assert code == 1
+        assert (f"strato-run/http-{first_port} is in use by stratod, pid {first.process.pid}\n"
+                in log)
