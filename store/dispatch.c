@@ -14,8 +14,6 @@
 #include "proto/base/failpoint.h"
 #include "proto/base/log.h"
 
-enum { BATCH = 64 }; /* submissions taken from one channel before the next has its turn */
-
 struct dispatch {
     const struct engine_ops *ops;
     struct engine *engine;
@@ -133,7 +131,7 @@ static unsigned take_batch(struct dispatch *dispatch, uint32_t channel)
     struct channel_store *end = &dispatch->ends[channel];
     unsigned n = 0;
     uint64_t sequence, word;
-    while (n < BATCH && channel_store_take(end, &dispatch->submission, &sequence)) {
+    while (n < dispatch->ops->batch && channel_store_take(end, &dispatch->submission, &sequence)) {
         hand_over(dispatch, channel, sequence);
         n++;
     }

@@ -27,6 +27,7 @@ struct engine_callbacks {
 
 struct engine_ops {
     enum backend backend;
+    unsigned batch; /* most submissions of one channel in one round */
     /* Ends the process through run_child_fail() when it cannot. */
     struct engine *(*open)(const struct run_child *child, const struct engine_callbacks *callbacks);
     void (*close)(struct engine **engine);

@@ -50,10 +50,11 @@ static enum status check_directory(const char *run_dir, struct buffer *why)
 
 static enum status refused(int fd, const char *run_dir, struct buffer *why)
 {
-    char pid[16] = "";
-    ssize_t len = pread(fd, pid, sizeof pid - 1, 0);
-    buffer_append_format(why, "run_dir %s is in use by stratod, pid %d", run_dir,
-                         len > 0 ? atoi(pid) : 0);
+    char text[16] = "";
+    int pid = pread(fd, text, sizeof text - 1, 0) > 0 ? atoi(text) : 0;
+    buffer_append_format(why, "run_dir %s is in use by stratod", run_dir);
+    if (pid > 0) /* it has not written it yet, or no more */
+        buffer_append_format(why, ", pid %d", pid);
     close(fd);
     return STATUS_UNAVAILABLE;
 }

@@ -101,7 +101,7 @@ static enum status make_config(struct shared *shared, const struct conf *conf, s
 /* Writes the address that a socket really has, with the port taken for port 0. */
 static void name_socket(int fd, char *listen_text)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     char host[INET6_ADDRSTRLEN] = "";
     if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)

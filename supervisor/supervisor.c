@@ -134,12 +134,23 @@ static bool may_start(const struct supervisor *s, const struct slot *slot)
     return s->phase <= STOP_WORKERS;
 }
 
+/* Before the first readiness somebody looks on and should hear what is wrong, not wait. */
+static void judge_start(struct supervisor *s, const struct slot *slot, int code, uint64_t now_ms)
+{
+    if (s->phase >= RUNNING || !policy_gives_up(slot->deaths, code))
+        return;
+    log_error("%s cannot be started: %s", slot->name, slot->reason);
+    begin_stop(s, 1, now_ms);
+}
+
 static void start_slot(struct supervisor *s, unsigned i, uint64_t now_ms)
 {
     struct slot *slot = &s->slots[i];
     slot_start(slot, &s->world, now_ms);
-    if (!slot_alive(slot))
+    if (!slot_alive(slot)) {
+        judge_start(s, slot, -1, now_ms);
         return;
+    }
     if (watch(s, slot->child.status.fd, token(FROM_STATUS, i)) != STATUS_OK ||
         watch(s, slot->child.log.fd, token(FROM_LOG, i)) != STATUS_OK) {
         log_error("%s cannot be watched: %s", slot->name, strerror(errno));
@@ -212,15 +223,6 @@ static void advance(struct supervisor *s, uint64_t now_ms)
         s->phase = DONE;
 }
 
-/* Before the first readiness somebody looks on and should hear what is wrong, not wait. */
-static void judge_start(struct supervisor *s, const struct slot *slot, int code, uint64_t now_ms)
-{
-    if (s->phase >= RUNNING || !policy_gives_up(slot->deaths, code))
-        return;
-    log_error("%s cannot be started: %s", slot->name, slot->reason);
-    begin_stop(s, 1, now_ms);
-}
-
 static void reap_children(struct supervisor *s, uint64_t now_ms)
 {
     int wait_status;
@@ -252,11 +254,11 @@ static void check_file(const struct supervisor *s)
         log_info("SIGHUP: %s is fine but not yet applied: restart to apply", s->path);
     else
         log_error("SIGHUP: everything goes on as it is, because %s has problems:", s->path);
-    char *text = (char *)problems.data, *save = NULL;
     buffer_append(&problems, "", 1);
-    for (text = strtok_r((char *)problems.data, "\n", &save); text;
-         text = strtok_r(NULL, "\n", &save))
-        log_error("%s", text);
+    char *save = NULL;
+    for (char *line = strtok_r((char *)problems.data, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save))
+        log_error("%s", line);
     buffer_free(&problems);
 }
 

@@ -11,7 +11,8 @@
 struct arena_writer {
     uint8_t *base;
     uint64_t size; /* of the memfd */
-    bool mapped;   /* by us; else the memory is the caller's */
+    enum arena_role role;
+    bool mapped; /* by us; else the memory is the caller's */
     struct arena_geometry geometry;
     struct arena_header *header;
     struct arena_stripe *stripes;

@@ -95,6 +95,15 @@ static uint32_t ring_for(const struct recency *recency, uint64_t expiry_ms)
            (uint32_t)(slot % RECENCY_LEVEL_SLOTS);
 }
 
+/* A node that never expires is a ring of its own. */
+static void enter_wheel(struct recency *recency, uint32_t node, uint64_t expiry_ms)
+{
+    if (expiry_ms == 0)
+        ring_reset(recency, node);
+    else
+        ring_append(recency, ring_for(recency, expiry_ms), node);
+}
+
 static uint32_t take_node(struct recency *recency)
 {
     uint32_t node = recency->free;
@@ -139,7 +148,7 @@ uint32_t recency_add(struct recency *recency, uint64_t record, uint64_t expiry_m
     recency->nodes[node] = (struct recency_node){.record = record, .evictable = evictable};
     if (evictable)
         order_append(recency, node);
-    ring_append(recency, ring_for(recency, expiry_ms), node);
+    enter_wheel(recency, node, expiry_ms);
     return node;
 }
 
@@ -153,7 +162,7 @@ void recency_renew(struct recency *recency, uint32_t node, uint64_t record, uint
     recency->nodes[node].record = record;
     recency->nodes[node].visited = 1;
     ring_remove(recency, node);
-    ring_append(recency, ring_for(recency, expiry_ms), node);
+    enter_wheel(recency, node, expiry_ms);
 }
 
 void recency_remove(struct recency *recency, uint32_t node)
@@ -163,6 +172,11 @@ void recency_remove(struct recency *recency, uint32_t node)
         order_remove(recency, node);
     recency->nodes[node] = (struct recency_node){.newer = recency->free};
     recency->free = node;
+}
+
+bool recency_evictable(const struct recency *recency, uint32_t node)
+{
+    return recency->nodes[node].evictable;
 }
 
 bool recency_is(const struct recency *recency, uint32_t node, uint64_t record)

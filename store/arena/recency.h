@@ -1,6 +1,6 @@
 /*
  * recency - which records expire next and which may be evicted first. Private memory of the store,
- * 24 bytes for each record that has an expiry; rebuilt after a crash.
+ * 24 bytes for each record that has an expiry or may be evicted; rebuilt after a crash.
  *
  * Eviction is SIEVE: a queue in order of arrival and a hand that moves from the oldest to the
  * newest, sparing (once) what was hit since it last passed. Expiry is a timer wheel without
@@ -39,7 +39,7 @@ struct recency {
 void recency_open(struct recency *recency, uint64_t now_ms);
 void recency_close(struct recency *recency);
 
-/* A node for the record at this offset that expires at expiry_ms (not 0). */
+/* A node for the record at this offset that expires at expiry_ms (0: never). */
 uint32_t recency_add(struct recency *recency, uint64_t record, uint64_t expiry_ms, bool evictable);
 /* The record moved, or was replaced by one with another expiry. It keeps its place in the order. */
 void recency_move(struct recency *recency, uint32_t node, uint64_t record);
@@ -47,6 +47,8 @@ void recency_renew(struct recency *recency, uint32_t node, uint64_t record, uint
 void recency_remove(struct recency *recency, uint32_t node);
 /* A hit on a record. Ignored when node is not that record's. */
 void recency_hit(struct recency *recency, uint32_t node, uint64_t record);
+/* Of a record's own node. */
+bool recency_evictable(const struct recency *recency, uint32_t node);
 /* Whether node is this record's. node may be anything. */
 bool recency_is(const struct recency *recency, uint32_t node, uint64_t record);
 

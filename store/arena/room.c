@@ -78,7 +78,7 @@ static bool move_record(struct arena_writer *writer, uint64_t from)
     struct arena_record *record = record_at(writer, from);
     uint64_t to = heap_alloc(&writer->heap, record_size(record));
     if (to == 0) {
-        if (record->service != SERVICE_CACHE)
+        if (record->node == RECENCY_NONE || !recency_evictable(&writer->recency, record->node))
             return false;
         remove_at(writer, from);
         writer->evicted++;

@@ -39,7 +39,8 @@ static bool is_known(const struct arena_header *header, char *reason, size_t rea
 static void take_over(struct arena_writer *writer, uint64_t now_ms, struct arena_report *report)
 {
     uint64_t start = clock_ns();
-    if (is_raw(writer->header) || writer->header->state == ARENA_RAW) {
+    if (writer->role == ARENA_CACHE || is_raw(writer->header) ||
+        writer->header->state == ARENA_RAW) {
         report->found_as = ARENA_WAS_RAW;
         wipe(writer, now_ms);
     } else if (verify(writer, now_ms, report->damage, sizeof report->damage)) {
@@ -53,8 +54,8 @@ static void take_over(struct arena_writer *writer, uint64_t now_ms, struct arena
     report->elapsed_ns = clock_ns() - start;
 }
 
-static struct arena_writer *open_over(void *base, uint64_t size, int fd, uint64_t now_ms,
-                                      struct arena_report *report_r, char *reason,
+static struct arena_writer *open_over(void *base, uint64_t size, int fd, enum arena_role role,
+                                      uint64_t now_ms, struct arena_report *report_r, char *reason,
                                       size_t reason_size)
 {
     struct arena_geometry geometry;
@@ -69,6 +70,7 @@ static struct arena_writer *open_over(void *base, uint64_t size, int fd, uint64_
         panic("out of memory");
     writer->base = base;
     writer->size = size;
+    writer->role = role;
     writer->geometry = geometry;
     writer->header = base;
     writer->stripes = (void *)(writer->base + geometry.stripes_offset);
@@ -80,15 +82,16 @@ static struct arena_writer *open_over(void *base, uint64_t size, int fd, uint64_
     return writer;
 }
 
-struct arena_writer *arena_writer_attach(void *base, uint64_t size, uint64_t now_ms,
-                                         struct arena_report *report_r, char *reason,
-                                         size_t reason_size)
+struct arena_writer *arena_writer_attach(void *base, uint64_t size, enum arena_role role,
+                                         uint64_t now_ms, struct arena_report *report_r,
+                                         char *reason, size_t reason_size)
 {
-    return open_over(base, size, -1, now_ms, report_r, reason, reason_size);
+    return open_over(base, size, -1, role, now_ms, report_r, reason, reason_size);
 }
 
-struct arena_writer *arena_writer_open(int fd, uint64_t now_ms, struct arena_report *report_r,
-                                       char *reason, size_t reason_size)
+struct arena_writer *arena_writer_open(int fd, enum arena_role role, uint64_t now_ms,
+                                       struct arena_report *report_r, char *reason,
+                                       size_t reason_size)
 {
     struct stat info;
     struct arena_geometry geometry;
@@ -106,7 +109,7 @@ struct arena_writer *arena_writer_open(int fd, uint64_t now_ms, struct arena_rep
         return NULL;
     }
     struct arena_writer *writer =
-        open_over(base, (uint64_t)info.st_size, fd, now_ms, report_r, reason, reason_size);
+        open_over(base, (uint64_t)info.st_size, fd, role, now_ms, report_r, reason, reason_size);
     if (writer)
         writer->mapped = true;
     else
@@ -230,20 +233,22 @@ static uint32_t choose_node(struct arena_writer *writer, const struct arena_reco
                             uint64_t offset, enum service service, uint64_t expiry_ms)
 {
     uint32_t node = old ? old->node : RECENCY_NONE;
-    if (expiry_ms == 0) {
+    if (expiry_ms == 0 && writer->role == ARENA_DATA) {
         if (node != RECENCY_NONE)
             recency_remove(&writer->recency, node);
         return RECENCY_NONE;
     }
     if (node == RECENCY_NONE)
-        return recency_add(&writer->recency, offset, expiry_ms, service == SERVICE_CACHE);
+        return recency_add(&writer->recency, offset, expiry_ms,
+                           writer->role == ARENA_CACHE || service == SERVICE_CACHE);
     recency_renew(&writer->recency, node, offset, expiry_ms);
     return node;
 }
 
-enum status arena_put(struct arena_writer *writer, enum service service, struct bytes key,
-                      struct bytes value, uint64_t expiry_ms, struct arena_origin origin,
-                      uint64_t now_ms, uint64_t *revision_r)
+/* *revision: the record's, or 0 to be given the next one. */
+static enum status put(struct arena_writer *writer, enum service service, struct bytes key,
+                       struct bytes value, uint64_t expiry_ms, struct arena_origin origin,
+                       uint64_t now_ms, uint64_t *revision)
 {
     if (value.len > arena_value_max(&writer->geometry))
         return STATUS_FULL;
@@ -263,7 +268,7 @@ enum status arena_put(struct arena_writer *writer, enum service service, struct 
     }
     struct arena_record *old = exists ? record_in(writer, &place) : NULL;
     struct arena_record head = {
-        .revision = next_revision(writer),
+        .revision = *revision ? *revision : next_revision(writer),
         .expiry_ms = expiry_ms,
         .value_len = (uint32_t)value.len,
         .node = choose_node(writer, old, offset, service, expiry_ms),
@@ -278,8 +283,22 @@ enum status arena_put(struct arena_writer *writer, enum service service, struct 
         insert(writer, &place, spare, word, origin);
         writer->records[service]++;
     }
-    *revision_r = head.revision;
+    *revision = head.revision;
     return STATUS_OK;
+}
+
+enum status arena_put(struct arena_writer *writer, enum service service, struct bytes key,
+                      struct bytes value, uint64_t expiry_ms, struct arena_origin origin,
+                      uint64_t now_ms, uint64_t *revision_r)
+{
+    *revision_r = 0;
+    return put(writer, service, key, value, expiry_ms, origin, now_ms, revision_r);
+}
+
+enum status arena_load(struct arena_writer *writer, enum service service, struct bytes key,
+                       struct bytes value, uint64_t expiry_ms, uint64_t revision, uint64_t now_ms)
+{
+    return put(writer, service, key, value, expiry_ms, NOBODY, now_ms, &revision);
 }
 
 enum status arena_delete(struct arena_writer *writer, enum service service, struct bytes key,

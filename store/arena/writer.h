@@ -11,6 +11,12 @@
 
 struct arena_writer;
 
+/* What the arena is to its store. */
+enum arena_role {
+    ARENA_DATA,  /* the data itself: taken over after a crash; only cache records are evictable */
+    ARENA_CACHE, /* in front of data that lies elsewhere: begins empty, every record is evictable */
+};
+
 /* On whose behalf a change is made: a submission of a channel. */
 struct arena_origin {
     uint32_t channel; /* below ARENA_CHANNELS_MAX, or ARENA_NOBODY */
@@ -31,16 +37,17 @@ struct arena_report {
 };
 
 /*
- * Maps the memfd read-write, verifies and rebuilds or lays out or wipes. NULL with a reason only
- * when it cannot be mapped or has a version of another program: then nothing was touched.
- * fd stays the caller's and must stay open. Takes up to about a second per few million records.
+ * Maps the memfd read-write, then verifies and rebuilds, or lays out, or wipes. NULL with a reason
+ * only when it cannot be mapped or has a version of another program: then nothing was touched. fd
+ * stays the caller's and must stay open. Takes up to about a second per few million records.
  */
-struct arena_writer *arena_writer_open(int fd, uint64_t now_ms, struct arena_report *report_r,
-                                       char *reason, size_t reason_size);
+struct arena_writer *arena_writer_open(int fd, enum arena_role role, uint64_t now_ms,
+                                       struct arena_report *report_r, char *reason,
+                                       size_t reason_size);
 /* The same over memory that the caller keeps; for tests. */
-struct arena_writer *arena_writer_attach(void *base, uint64_t size, uint64_t now_ms,
-                                         struct arena_report *report_r, char *reason,
-                                         size_t reason_size);
+struct arena_writer *arena_writer_attach(void *base, uint64_t size, enum arena_role role,
+                                         uint64_t now_ms, struct arena_report *report_r,
+                                         char *reason, size_t reason_size);
 void arena_writer_close(struct arena_writer **writer);
 
 /* Submissions of the channel, up to and including the last that changed something. */
@@ -65,6 +72,11 @@ enum status arena_get(const struct arena_writer *writer, enum service service, s
 enum status arena_put(struct arena_writer *writer, enum service service, struct bytes key,
                       struct bytes value, uint64_t expiry_ms, struct arena_origin origin,
                       uint64_t now_ms, uint64_t *revision_r) MUST_CHECK;
+
+/* The same for a copy of what lies elsewhere, with the revision it has there. ARENA_CACHE only. */
+enum status arena_load(struct arena_writer *writer, enum service service, struct bytes key,
+                       struct bytes value, uint64_t expiry_ms, uint64_t revision,
+                       uint64_t now_ms) MUST_CHECK;
 
 /* STATUS_OK, or STATUS_NOT_FOUND (missing or expired). */
 enum status arena_delete(struct arena_writer *writer, enum service service, struct bytes key,

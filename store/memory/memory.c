@@ -14,7 +14,10 @@
 #include "proto/base/set.h"
 #include "store/arena/writer.h"
 
-enum { RECLAIM_BATCH = 256 };
+enum {
+    BATCH = 64, /* requests of one channel before the next has its turn */
+    RECLAIM_BATCH = 256,
+};
 
 struct engine {
     struct engine_callbacks callbacks;
@@ -275,7 +278,8 @@ static struct engine *open_engine(const struct run_child *child,
     if (!engine)
         panic("out of memory");
     engine->callbacks = *callbacks;
-    engine->arena = arena_writer_open(RUN_FD_ARENA, clock_wall_ms(), &found, reason, sizeof reason);
+    engine->arena =
+        arena_writer_open(RUN_FD_ARENA, ARENA_DATA, clock_wall_ms(), &found, reason, sizeof reason);
     if (!engine->arena)
         run_child_fail(RUN_EXIT_FAILURE, "%s", reason);
     report(&found);
@@ -292,6 +296,7 @@ static void close_engine(struct engine **engine)
 
 const struct engine_ops memory_engine = {
     .backend = BACKEND_MEMORY,
+    .batch = BATCH,
     .open = open_engine,
     .close = close_engine,
     .applied = applied,

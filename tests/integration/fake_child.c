@@ -52,7 +52,7 @@ int main(int argc, char **argv)
     if (told(child.name, "refuse"))
         run_child_fail(RUN_EXIT_CONFIG, "told to refuse");
     if (told(child.name, "crash"))
-        kill(getpid(), SIGSEGV);
+        kill(getpid(), SIGABRT);
     if (told(child.name, "babble"))
         dprintf(RUN_FD_STATUS, "%03000d\nnonsense\nfail \n", 1);
     log_debug("this is debugging");

@@ -100,7 +100,7 @@ def test_crash_while_starting_names_the_signal():
     code, log = strato.fails()
     strato.remove()
     assert code == 1
-    assert "http-0 cannot be started: killed by signal 11 (Segmentation fault)" in log
+    assert "http-0 cannot be started: killed by signal 6 (Aborted)" in log
 
 
 def test_missing_program():

@@ -26,8 +26,8 @@ static inline struct arena_writer *arena_memory_open(struct arena_memory *memory
 {
     struct arena_report report;
     char reason[128] = "";
-    struct arena_writer *writer =
-        arena_writer_attach(memory->base, memory->size, now_ms, &report, reason, sizeof reason);
+    struct arena_writer *writer = arena_writer_attach(memory->base, memory->size, ARENA_DATA,
+                                                      now_ms, &report, reason, sizeof reason);
     assert_non_null(writer);
     if (report.found_as != expected)
         print_error("found as %d: %s\n", report.found_as, report.damage);

@@ -68,8 +68,8 @@ static void run_writer(struct arena_memory *memory, uint64_t count, const char *
 {
     struct arena_report report;
     char reason[128], text[32];
-    struct arena_writer *writer =
-        arena_writer_attach(memory->base, memory->size, NOW, &report, reason, sizeof reason);
+    struct arena_writer *writer = arena_writer_attach(memory->base, memory->size, ARENA_DATA, NOW,
+                                                      &report, reason, sizeof reason);
     if (!writer || report.found_as == ARENA_WAS_DAMAGED)
         _exit(3);
     arm(point, hits);
@@ -206,7 +206,8 @@ static void damage_is_noticed_or_harmless(void **state)
         read_some(&memory);
         struct arena_report report;
         char reason[128];
-        writer = arena_writer_attach(memory.base, memory.size, NOW, &report, reason, sizeof reason);
+        writer = arena_writer_attach(memory.base, memory.size, ARENA_DATA, NOW, &report, reason,
+                                     sizeof reason);
         assert_non_null(writer);
         if (report.found_as == ARENA_WAS_SOUND) {
             expect_all(writer);
@@ -238,7 +239,8 @@ static void another_version_is_refused_untouched(void **state)
     header->identity_check = arena_identity_check(header);
     struct arena_report report;
     char reason[128] = "";
-    assert_null(arena_writer_attach(memory.base, memory.size, NOW, &report, reason, sizeof reason));
+    assert_null(arena_writer_attach(memory.base, memory.size, ARENA_DATA, NOW, &report, reason,
+                                    sizeof reason));
     assert_non_null(strstr(reason, "version"));
     assert_int_equal(header->state, ARENA_READY);
     arena_memory_free(&memory);

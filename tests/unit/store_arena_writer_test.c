@@ -287,6 +287,33 @@ static void a_value_larger_than_the_arena_is_refused(void **state)
     arena_memory_free(&memory);
 }
 
+static void as_a_cache_it_begins_empty_and_evicts_anything(void **state)
+{
+    (void)state;
+    struct arena_memory memory = arena_memory_new(4 << 20);
+    struct arena_writer *writer = arena_memory_open(&memory, NOW, ARENA_WAS_RAW);
+    struct arena_report report;
+    struct arena_entry entry;
+    char reason[128], key[32], value[100] = "";
+    assert_int_equal(put_text(writer, SERVICE_KV, "old", "v", 0, NOW), STATUS_OK);
+    arena_writer_close(&writer);
+    writer = arena_writer_attach(memory.base, memory.size, ARENA_CACHE, NOW, &report, reason,
+                                 sizeof reason);
+    assert_non_null(writer);
+    assert_int_equal(arena_get(writer, SERVICE_KV, bytes_of("old"), NOW, &entry), STATUS_NOT_FOUND);
+    for (int i = 0; i < 100000; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        assert_int_equal(arena_load(writer, SERVICE_KV, bytes_of(key),
+                                    (struct bytes){(uint8_t *)value, 99}, 0, 7000u + (unsigned)i,
+                                    NOW),
+                         STATUS_OK);
+    }
+    assert_int_equal(arena_get(writer, SERVICE_KV, bytes_of("k99999"), NOW, &entry), STATUS_OK);
+    assert_int_equal(entry.revision, 7000 + 99999);
+    arena_writer_close(&writer);
+    arena_memory_free(&memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +323,7 @@ int main(void)
         cmocka_unit_test(far_and_near_expiries_are_all_reclaimed),
         cmocka_unit_test(a_full_arena_refuses_and_recovers),
         cmocka_unit_test(the_cache_evicts_what_is_not_hit),
+        cmocka_unit_test(as_a_cache_it_begins_empty_and_evicts_anything),
         cmocka_unit_test(a_value_larger_than_the_arena_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
