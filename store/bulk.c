@@ -14,9 +14,8 @@
 
 struct entry {
     struct entry *next;
-    uint64_t id;       /* bulk_id or sequence */
-    size_t total;      /* counts for the bounds, whether it is all there or not */
-    size_t last_piece; /* staged: length of the piece taken last */
+    uint64_t id;  /* bulk_id or sequence */
+    size_t total; /* counts for the bounds, whether it is all there or not */
     struct buffer data;
 };
 
@@ -105,8 +104,9 @@ void bulk_close(struct bulk **bulk)
 }
 
 enum status bulk_stage(struct bulk *bulk, unsigned channel, uint64_t bulk_id, uint64_t total,
-                       uint64_t offset, struct bytes piece)
+                       uint64_t offset, struct bytes piece, uint64_t *there_r)
 {
+    *there_r = 0;
     if (total > bulk->max_value)
         return STATUS_TOO_LARGE;
     if (bulk_id == 0 || piece.len == 0 || offset > total || piece.len > total - offset)
@@ -114,16 +114,17 @@ enum status bulk_stage(struct bulk *bulk, unsigned channel, uint64_t bulk_id, ui
     struct queue *queue = &bulk->channel[channel].staged;
     struct entry *entry =
         offset == 0 ? add(bulk, queue, bulk_id, (size_t)total) : *find(queue, bulk_id);
-    if (!entry || entry->total != total)
+    if (!entry || entry->total != total || offset > entry->data.len)
         return STATUS_RESTAGE;
-    if (offset + piece.len == entry->data.len && piece.len == entry->last_piece)
-        return STATUS_OK; /* its acknowledgement was lost */
-    if (offset != entry->data.len)
+    *there_r = entry->data.len;
+    if (offset + piece.len <= entry->data.len)
+        return STATUS_OK; /* sent again because its acknowledgement came late */
+    if (offset < entry->data.len)
         return STATUS_RESTAGE;
     if (offset == 0)
         buffer_reserve(&entry->data, entry->total);
     buffer_append(&entry->data, piece.data, piece.len);
-    entry->last_piece = piece.len;
+    *there_r = entry->data.len;
     return STATUS_OK;
 }
 

@@ -19,11 +19,11 @@ struct bulk;
 struct bulk *bulk_open(unsigned channels, uint64_t max_value);
 void bulk_close(struct bulk **bulk);
 
-/* Takes a piece. STATUS_OK, also for the last piece once more; STATUS_TOO_LARGE (total over
- * max_value); STATUS_RESTAGE when offset is not where the last piece ended (start at 0 again);
+/* Takes a piece and says how much is there now. STATUS_OK, also for a piece that is already there;
+ * STATUS_TOO_LARGE (total over max_value); STATUS_RESTAGE when it leaves a gap (start at 0 again);
  * STATUS_INVALID for an impossible one. */
 enum status bulk_stage(struct bulk *bulk, unsigned channel, uint64_t bulk_id, uint64_t total,
-                       uint64_t offset, struct bytes piece) MUST_CHECK;
+                       uint64_t offset, struct bytes piece, uint64_t *there_r) MUST_CHECK;
 /* A complete staged value; false when there is none. Borrowed until the next call here. It stays
  * until dropped. */
 bool bulk_staged(struct bulk *bulk, unsigned channel, uint64_t bulk_id, struct bytes *value_r);

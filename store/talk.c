@@ -135,10 +135,14 @@ static void answer_hello(struct talk *talk, const Strato__Control__Hello *hello,
 /* ---- What a worker asks for ---- */
 
 static void answer_stage(struct talk *talk, unsigned channel, const Strato__Control__Stage *stage,
-                         Strato__Control__Reply *reply)
+                         Strato__Control__Reply *reply, Strato__Control__Chunk *chunk)
 {
+    struct bytes piece = {stage->data.data, stage->data.len};
     reply->status = bulk_stage(talk->options.bulk, channel, stage->bulk_id, stage->total,
-                               stage->offset, (struct bytes){stage->data.data, stage->data.len});
+                               stage->offset, piece, &chunk->offset);
+    chunk->total = stage->total;
+    reply->body_case = STRATO__CONTROL__REPLY__BODY_CHUNK;
+    reply->chunk = chunk;
 }
 
 static void answer_fetch(struct talk *talk, unsigned channel, const Strato__Control__Fetch *fetch,
@@ -233,7 +237,7 @@ static void answer(struct talk *talk, const Strato__Control__Request *request,
         reply.status = STATUS_UNAVAILABLE;
         reply.error = say_hello;
     } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_STAGE) {
-        answer_stage(talk, channel, request->stage, &reply);
+        answer_stage(talk, channel, request->stage, &reply, &chunk);
     } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_FETCH) {
         answer_fetch(talk, channel, request->fetch, &reply, &chunk);
     } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_DROP) {

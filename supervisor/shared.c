@@ -5,9 +5,9 @@
  */
 #include "supervisor/shared.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -101,19 +101,14 @@ static enum status make_config(struct shared *shared, const struct conf *conf, s
 /* Writes the address that a socket really has, with the port taken for port 0. */
 static void name_socket(int fd, char *listen_text)
 {
-    struct sockaddr_storage address = {0};
+    struct sockaddr_storage address;
     socklen_t len = sizeof address;
-    char host[INET6_ADDRSTRLEN] = "";
-    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
+    char host[INET6_ADDRSTRLEN], port[8];
+    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0 ||
+        getnameinfo((struct sockaddr *)&address, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return; /* then the text stays as configured */
-    const struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
-    const struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address;
-    if (address.ss_family == AF_INET6)
-        snprintf(listen_text, CONF_TEXT_MAX, "[%s]:%u",
-                 inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host), ntohs(v6->sin6_port));
-    else
-        snprintf(listen_text, CONF_TEXT_MAX, "%s:%u",
-                 inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host), ntohs(v4->sin_port));
+    snprintf(listen_text, CONF_TEXT_MAX, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
 static enum status make_listener(char *listen_text, int *fd_r, struct buffer *why)

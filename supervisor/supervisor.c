@@ -30,6 +30,7 @@ enum {
     SLOTS_MAX = BACKEND_COUNT + 2 * CONF_WORKERS_MAX,
     EVENTS_MAX = 64,
     KILL_AFTER_MS = 1000, /* beyond drain_timeout */
+    SAME_SIGNAL_MS = 500, /* timeout(1) and others signal a process and its group: that is one */
     LATE_MS = 1000,       /* the loop itself was stopped or starved for this long */
 };
 
@@ -45,6 +46,7 @@ struct supervisor {
     struct slot slots[SLOTS_MAX];
     unsigned slot_count;
     enum phase phase;
+    uint64_t told_at_ms; /* when it was first told to stop */
     uint64_t kill_at_ms; /* while stopping; UINT64_MAX when that is done */
     int epoll_fd, signal_fd, lock_fd;
     bool reap; /* SIGCHLD came */
@@ -87,6 +89,7 @@ static void begin_stop(struct supervisor *s, int exit_code, uint64_t now_ms)
         return;
     notify_send("STOPPING=1\nSTATUS=stopping");
     s->exit_code = exit_code;
+    s->told_at_ms = now_ms;
     shared_stop_listening(&s->shared);
     enter_stop(s, STOP_WORKERS, now_ms);
 }
@@ -276,12 +279,12 @@ static void take_signal(struct supervisor *s, int number, uint64_t now_ms)
             slot_log(&s->slots[i], now_ms);
         break;
     default:
-        if (s->phase >= STOP_WORKERS) {
+        if (s->phase < STOP_WORKERS) {
+            log_info("%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
+            begin_stop(s, 0, now_ms);
+        } else if (now_ms - s->told_at_ms >= SAME_SIGNAL_MS) {
             kill_all(s);
-            break;
         }
-        log_info("%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
-        begin_stop(s, 0, now_ms);
     }
 }
 

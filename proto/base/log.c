@@ -1,8 +1,9 @@
 /*
- * log - see log.h. Any process; a line that cannot be written is lost, never waited for twice.
+ * log - see log.h. Any process; a line that nobody takes at once is lost, never waited for.
  */
 #include "proto/base/log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,7 +59,16 @@ static void flatten(char *text)
             *text = ' ';
 }
 
-static void write_line(enum log_level level, const char *format, va_list args)
+/* A stopped terminal or a full pipe must not stop us too. */
+static void emit(const char *line, size_t len)
+{
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, 0) == 1 && write(STDERR_FILENO, line, len) < 0)
+        return; /* nowhere left to say it */
+}
+
+__attribute__((format(printf, 2, 0))) static void write_line(enum log_level level,
+                                                             const char *format, va_list args)
 {
     char message[LOG_LINE_MAX / 2];
     char line[LOG_LINE_MAX];
@@ -85,8 +95,8 @@ static void write_line(enum log_level level, const char *format, va_list args)
             snprintf(line, sizeof line, "%s.%03ldZ %-5s %s[%d]: %s\n", stamp, now.tv_nsec / 1000000,
                      level_names[level], process_name, (int)getpid(), message);
     }
-    if (len > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
-        return; /* nowhere left to say it */
+    if (len > 0)
+        emit(line, (size_t)len);
 }
 
 void log_write(enum log_level level, const char *format, ...)

@@ -37,8 +37,10 @@ struct link_client {
     /* Written by nng's threads. */
     _Atomic uint64_t epoch; /* connections made so far */
     _Atomic uint32_t pipe;  /* the newest connection; 0 when there is none */
+    _Atomic bool changed;   /* event_fd is to be cleared; set after it was written */
 
     uint32_t answered_pipe;    /* the last one that an answer came on */
+    bool asked;                /* since the last answer */
     uint64_t waiting_epoch;    /* what the wait is for */
     uint64_t waiting_since_ms; /* 0: not waiting */
     uint64_t patience_ms;
@@ -56,6 +58,7 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *context)
         atomic_compare_exchange_strong(&client->pipe, &id, 0);
     }
     eventfd_write(client->event_fd, 1);
+    atomic_store(&client->changed, true);
 }
 
 /* An nng error. */
@@ -63,6 +66,7 @@ static int dial_anew(struct link_client *client)
 {
     if (nng_dialer_id(client->dialer) > 0)
         nng_dialer_close(client->dialer);
+    atomic_store(&client->pipe, 0); /* in case nng never says so */
     client->dialer = (nng_dialer)NNG_DIALER_INITIALIZER;
     nng_dialer dialer;
     int rv = nng_dialer_create(&dialer, client->socket, client->url);
@@ -161,7 +165,9 @@ bool link_client_send(struct link_client *client, const Strato__Control__Request
         nng_msg_free(message);
         return false;
     }
-    return wire_send(client->socket, message);
+    bool sent = wire_send(client->socket, message);
+    client->asked = client->asked || sent;
+    return sent;
 }
 
 Strato__Control__Reply *link_client_receive(struct link_client *client)
@@ -172,8 +178,9 @@ Strato__Control__Reply *link_client_receive(struct link_client *client)
             return NULL;
         Strato__Control__Reply *reply =
             strato__control__reply__unpack(NULL, nng_msg_len(message), nng_msg_body(message));
-        if (reply)
-            client->answered_pipe = (uint32_t)nng_pipe_id(nng_msg_get_pipe(message));
+        client->answered_pipe = (uint32_t)nng_pipe_id(nng_msg_get_pipe(message));
+        client->asked = false;
+        client->waiting_since_ms = 0;
         nng_msg_free(message);
         if (reply)
             return reply;
@@ -197,22 +204,33 @@ bool link_client_answered(const struct link_client *client)
     return pipe != 0 && pipe == client->answered_pipe;
 }
 
+/* Whether there is nothing to wait for; else for how long it may be waited. */
+static bool content(const struct link_client *client, uint64_t *patience_ms_r)
+{
+    bool answered = link_client_answered(client);
+    *patience_ms_r = client->patience_ms;
+    if (answered && *patience_ms_r < LINK_SILENCE_MS)
+        *patience_ms_r = LINK_SILENCE_MS;
+    return answered && !client->asked;
+}
+
 bool link_client_tick(struct link_client *client, uint64_t now_ms)
 {
     eventfd_t ignored;
-    eventfd_read(client->event_fd, &ignored);
-    if (link_client_answered(client)) {
+    uint64_t epoch = link_client_epoch(client), patience_ms;
+    if (atomic_exchange(&client->changed, false))
+        eventfd_read(client->event_fd, &ignored);
+    if (content(client, &patience_ms)) {
         client->waiting_since_ms = 0;
         client->patience_ms = LINK_PATIENCE_MS;
         return false;
     }
-    uint64_t epoch = link_client_epoch(client);
     if (client->waiting_since_ms == 0 || client->waiting_epoch != epoch) {
         client->waiting_since_ms = now_ms;
         client->waiting_epoch = epoch;
         return false;
     }
-    if (now_ms - client->waiting_since_ms < client->patience_ms)
+    if (now_ms - client->waiting_since_ms < patience_ms)
         return false;
     client->waiting_since_ms = now_ms;
     if (client->patience_ms < LINK_PATIENCE_MAX_MS)

@@ -7,11 +7,10 @@
  * Messages are the protobuf messages of control.proto; one larger than LINK_MESSAGE_MAX is refused
  * by nng itself. nng's own threads only move messages; our code runs in the caller's event loop.
  *
- * A listener or dialer of nng 1.5.2 can stop for good when a peer vanishes in the handshake (see
- * wire.c, which prevents the known way). A stopped listener still accepts, so what its victim sees
- * is a connection on which nothing is ever answered. So a client that has no connection, or no
- * answer on the one it has, makes its dialer anew and says so in its channel (link_trouble), upon
- * which the store makes its listener anew.
+ * Listeners, dialers and connections of nng 1.5.2 can stop for good (see wire.c, which prevents the
+ * known ways). What a worker sees then is a connection on which nothing is answered. So a client
+ * that has no connection, or no answer on the one it has, makes its dialer anew and says so in its
+ * channel (link_trouble), upon which the store makes its listener anew.
  */
 #ifndef STRATO_PROTO_LINK_LINK_H
 #define STRATO_PROTO_LINK_LINK_H
@@ -25,10 +24,12 @@
 
 enum {
     LINK_VERSION = 1,
-    LINK_CHUNK = 256 * 1024, /* most payload bytes in one message */
-    LINK_MESSAGE_MAX = 320 * 1024,
-    LINK_PATIENCE_MS = 200, /* without an answer; doubles up to LINK_PATIENCE_MAX_MS */
+    LINK_CHUNK = 31 * 1024,            /* most payload bytes in one message */
+    LINK_MESSAGE_MAX = 32 * 1024 - 64, /* small enough to pass a socket in one piece, see wire.c */
+    LINK_IN_FLIGHT_MAX = 48,           /* most requests that a worker has open on its connection */
+    LINK_PATIENCE_MS = 200,            /* for a first answer; doubles up to LINK_PATIENCE_MAX_MS */
     LINK_PATIENCE_MAX_MS = 3200,
+    LINK_SILENCE_MS = 2000, /* for any later one */
 };
 
 /* ---- The store's end ---- */

@@ -24,7 +24,7 @@
 #include "proto/link/wire.h"
 
 enum {
-    LISTENERS = 4,    /* the newest and old ones that still have connections */
+    LISTENERS = 16,   /* the newest and old ones that still have connections */
     GARBAGE_MAX = 16, /* messages dropped in one call */
 };
 

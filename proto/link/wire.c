@@ -1,18 +1,25 @@
 /*
- * wire - what both ends of the link do with nng: bounds, messages, closing, and a cure for the one
- * fault of nng 1.5.2 that would end the conversation. Stores and workers.
+ * wire - what both ends of the link do with nng: bounds, messages, closing, and keeping clear of
+ * two faults of nng 1.5.2 that would end the conversation. Stores and workers.
  *
  * BUGS
- * Upstream issue 1518, read in Debian's source of 1.5.2-2 (whose one backported fix is another,
- * that closing is synchronous) and tried out: of two ends that connect, each first sends its
+ * As read in Debian's source of 1.5.2-2 (whose one backported fix is another one) and tried out:
+ *
+ * Lost listeners and dialers, upstream issue 1518. Of two ends that connect, each first sends its
  * 8-byte header. When the peer is gone by then, sendmsg() fails with EPIPE; nng calls that
  * NNG_ECLOSED, takes it for the close of the listener or dialer itself, and never accepts or dials
  * again. One connect() + close() does it. The transport below a listener goes on accepting and even
  * shakes hands, but nobody takes the connections over, and they and their descriptors leak.
- *
  * Such an EPIPE is an ECONNRESET here, because nng rightly goes on after that one: this file
- * defines the sendmsg() that libnng finds. Sockets of other families are left alone. Where this
- * does not take effect (a library linked in some other way), both ends still recover, see link.h.
+ * defines the sendmsg() that libnng finds. Sockets of other families are left alone.
+ *
+ * Lost completions, upstream issues 1236 and 1813. When a connection is closed while nng is about
+ * to go on with a message of which a part was sent or received, that operation never ends; the one
+ * thread that frees connections then waits for it for good, and with it every later end of a
+ * connection in this process, every redial, and nng_close(). So messages are small enough for one
+ * buffer of a local socket (48 KiB), where nothing is ever sent or received in part. What is left
+ * is the instant between a message's length and its body, if sending fails in that very instant;
+ * then both ends recover as link.h says, and leak a descriptor with each connection that ends.
  *
  * A handshake that fails in any other way makes nng's listener pause for 100 ms. So a process that
  * connects and fails all the time can keep new connections waiting, but does not harm those that
@@ -102,7 +109,9 @@ bool wire_close(nng_socket socket)
     if (pthread_create(&thread, NULL, close_thread, (void *)(uintptr_t)socket.id) != 0)
         return false;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += WIRE_CLOSE_MS / 1000;
+    until.tv_nsec += WIRE_CLOSE_MS * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
     if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
         return true;
     pthread_detach(thread);

@@ -11,7 +11,7 @@
 
 enum {
     WIRE_QUEUE_MAX = 64, /* messages waiting to be sent */
-    WIRE_CLOSE_MS = 1000,
+    WIRE_CLOSE_MS = 200,
 };
 
 /* "ipc://PATH" for a path that a socket can have, with room for a suffix. False and a reason. */

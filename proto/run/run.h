@@ -79,12 +79,12 @@ void run_link_url(const struct conf *conf, enum backend backend, char *url);
 /* ---- The child's skeleton ---- */
 
 struct run_child {
-    const char *name;  /* "http-0" */
-    unsigned number;   /* its number in its name; 0 for stores */
-    unsigned lane;     /* workers only */
-    unsigned channel;  /* workers only: its channel number */
+    const char *name; /* "http-0" */
+    unsigned number;  /* its number in its name; 0 for stores */
+    unsigned lane;    /* workers only */
+    unsigned channel; /* workers only: its channel number */
     struct conf conf;
-    int stop_fd;       /* epoll this: readable when run_child_stopping() may have changed */
+    int stop_fd; /* epoll this: readable when run_child_stopping() may have changed */
 };
 
 /*

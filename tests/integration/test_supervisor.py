@@ -236,6 +236,9 @@ def test_second_signal_kills_at_once():
     pids = strato.pids().values()
     strato.process.send_signal(signal.SIGTERM)
     strato.wait_log("SIGTERM: stopping")
+    strato.process.send_signal(signal.SIGTERM)  # so soon, it is the same one
+    time.sleep(0.6)
+    assert strato.process.poll() is None
     strato.process.send_signal(signal.SIGINT)
     assert strato.process.wait(5) == 1
     gone(*pids)

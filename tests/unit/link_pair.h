@@ -86,8 +86,8 @@ static inline struct transfer *pair_worker(struct pair *pair, unsigned channel)
 {
     char reason[200] = "", name[RUN_NAME_MAX];
     run_worker_name(&pair->conf, channel / RUN_LANES, name);
-    struct transfer *transfer = transfer_open(pair->url, name, channel, pair->memories[channel],
-                                              reason, sizeof reason);
+    struct transfer *transfer =
+        transfer_open(pair->url, name, channel, pair->memories[channel], reason, sizeof reason);
     if (!transfer)
         panic("no worker: %s", reason);
     pair->transfers[pair->transfer_count++] = transfer;

@@ -48,8 +48,7 @@ static void test_lanes_are_summed(void **state)
     count(2, FIGURE_ENDED_STATUS + STATUS_NOT_FOUND, 3);
     count(1, FIGURE_CONNECTIONS_OPEN, 9);
     stats_add_workers(&stats, &conf, memories, CHANNELS);
-    assert_int_equal(
-        value(&stats, "strato_requests_total", "process=\"http-0\",op=\"KVPut\""), 12);
+    assert_int_equal(value(&stats, "strato_requests_total", "process=\"http-0\",op=\"KVPut\""), 12);
     assert_int_equal(
         value(&stats, "strato_responses_total", "process=\"grpc-0\",status=\"not_found\""), 3);
     assert_int_equal(value(&stats, "strato_connections_open", "process=\"http-0\""), 9);
@@ -75,12 +74,12 @@ static void test_durations_are_a_histogram_in_seconds(void **state)
     assert_int_equal(value(&stats, bucket, "process=\"http-0\",kind=\"write\",le=\"0.262144\""), 3);
     assert_int_equal(value(&stats, bucket, "process=\"http-0\",kind=\"write\",le=\"+Inf\""), 7);
     assert_int_equal(value(&stats, bucket, "process=\"http-0\",kind=\"read\",le=\"+Inf\""), 0);
-    assert_int_equal(value(&stats, "strato_request_duration_seconds_count",
-                           "process=\"http-0\",kind=\"write\""),
-                     7);
-    assert_float_equal(value(&stats, "strato_request_duration_seconds_sum",
-                             "process=\"http-0\",kind=\"write\""),
-                       2.5, 1e-9);
+    assert_int_equal(
+        value(&stats, "strato_request_duration_seconds_count", "process=\"http-0\",kind=\"write\""),
+        7);
+    assert_float_equal(
+        value(&stats, "strato_request_duration_seconds_sum", "process=\"http-0\",kind=\"write\""),
+        2.5, 1e-9);
     stats_clear(&stats);
 }
 

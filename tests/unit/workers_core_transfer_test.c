@@ -4,10 +4,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#include <cmocka.h>
 
 #include "proto/channel/figures.h"
 #include "tests/unit/link_pair.h"
@@ -49,7 +49,7 @@ static void fetch_and_check(struct pair *pair, struct transfer *transfer, size_t
 static void test_values_of_all_sizes(void **state)
 {
     static const size_t sizes[] = {
-        1,        2,       4096,    LINK_CHUNK - 1, LINK_CHUNK, LINK_CHUNK + 1, 2 * LINK_CHUNK,
+        1,       2,       4096,     LINK_CHUNK - 1, LINK_CHUNK, LINK_CHUNK + 1, 2 * LINK_CHUNK,
         1 << 20, 5000001, 64 << 20,
     };
     struct pair pair;

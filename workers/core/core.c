@@ -55,6 +55,32 @@ struct core *core_open(const struct run_child *child)
     return core;
 }
 
+static void close_store(struct core_store *store)
+{
+    if (store->probe.state.phase != PHASE_CLOSED)
+        core_detach(&store->probe);
+    if (store->stats_job)
+        transfer_cancel(&store->stats_job);
+    transfer_close(&store->transfer);
+    channel_unmap(&store->channel.memory);
+    arena_reader_close(&store->reader);
+    free(store);
+}
+
+void core_close(struct core **core)
+{
+    struct core_store *store;
+    CORE_EACH_STORE(*core, store)
+    {
+        close_store(store);
+    }
+    core_stats_close(*core);
+    deadlines_free(&(*core)->deadlines);
+    buffer_free(&(*core)->scratch);
+    free(*core);
+    *core = NULL;
+}
+
 /* ---- Figures ---- */
 
 /* This worker is the only writer, so a plain load and store will do. */

@@ -52,8 +52,10 @@ struct core_call {
 };
 
 /* Opens arenas, channels and links as run.h gives them. Ends the process through run_child_fail()
- * when it cannot. The core lives as long as the process. */
+ * when it cannot. child: borrowed for the core's life. */
 struct core *core_open(const struct run_child *child);
+/* No calls may be open. */
+void core_close(struct core **core);
 
 /* True: answered, call->reply is filled. False: done() will be called by core_poll(). */
 bool core_start(struct core *core, struct core_call *call);

@@ -132,6 +132,7 @@ void core_enter(struct core *core, struct core_store *store, struct core_call *c
 /* probe.c, stats.c: their part of core_poll(). */
 void core_ready_poll(struct core *core, uint64_t now_ns);
 void core_stats_poll(struct core *core, uint64_t now_ns);
+void core_stats_close(struct core *core);
 /* waiter.c: who waits for either. */
 void core_waiter_add(struct core_waiter **list, struct core_waiter waiter);
 void core_waiter_remove(struct core_waiter **list, const void *context);

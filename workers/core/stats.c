@@ -182,6 +182,13 @@ static void write_text(const struct core_samples *samples, struct buffer *text)
     }
 }
 
+void core_stats_close(struct core *core)
+{
+    free(core->samples.rows);
+    buffer_free(&core->samples.texts);
+    core->samples = (struct core_samples){0};
+}
+
 static void deliver(struct core *core)
 {
     struct core_samples *samples = &core->samples;
@@ -190,9 +197,7 @@ static void deliver(struct core *core)
     if (samples->count > 0)
         qsort_r(samples->rows, samples->count, sizeof *samples->rows, compare, samples);
     write_text(samples, &text);
-    free(samples->rows);
-    buffer_free(&samples->texts);
-    *samples = (struct core_samples){0};
+    core_stats_close(core);
     while (core_waiter_take(&core->stats_waiters, &waiter))
         waiter.stats(waiter.context, buffer_bytes(&text));
     buffer_free(&text);

@@ -1,10 +1,11 @@
 /*
  * transfer - see transfer.h. Runs in a worker's event loop.
  *
- * A job is a series of requests, one under way at a time; the answer to one decides the next. On a
- * new connection hello goes first, and when that is accepted every job begins anew: a restarted
- * store has nothing of it. What is not answered in time is asked again under the same id, so that
- * whichever answer comes first counts and the other is ignored.
+ * A job moves its bytes in pieces, a few of them under way at a time. All of a job's requests have
+ * one id, and each answer says how far the job has come, so that answers may be lost or come twice:
+ * without progress the job goes back to where it was last known to be. On a new connection hello
+ * goes first, and when that is accepted every job begins anew under a new id: a restarted store has
+ * nothing of it.
  *
  * Fails: a job that the store refuses ends with the store's status; one whose answer makes no
  * sense, with STATUS_INTERNAL; all of them, with STATUS_UNAVAILABLE, when our hello is refused.
@@ -21,6 +22,7 @@
 enum {
     ASK_AGAIN_MS = 1000,
     ANSWERS_MAX = 256, /* taken in one round */
+    WINDOW = 8,        /* pieces of one job under way */
     ID_MASK = 0x7fffffff,
     NAME_SIZE = 64,
 };
@@ -31,16 +33,17 @@ struct transfer_job {
     struct transfer_job *next, *prev;
     struct transfer *transfer;
     enum kind kind;
-    bool asked; /* the request was sent on this connection */
-    uint64_t asked_ms;
-    uint32_t id;         /* of the request under way or to be sent */
+    uint32_t id;         /* of its requests */
+    unsigned in_flight;  /* requests sent since asked_ms or before, not answered */
+    uint64_t asked_ms;   /* when it last sent something or came further */
     uint32_t page;       /* stats: the one asked for */
     uint64_t bulk_id;    /* stage, drop; 0: drop what was fetched */
     uint64_t sequence;   /* fetch, drop */
-    uint64_t total;      /* fetch: bytes to come */
-    uint64_t offset;     /* stage: bytes that the store has */
+    uint64_t total;      /* stage, fetch: bytes to move */
+    uint64_t sent;       /* stage: bytes sent; fetch: bytes asked for */
+    uint64_t moved;      /* bytes that have arrived; always <= sent <= total */
     struct bytes value;  /* stage */
-    struct buffer data;  /* fetch: what has come; stats: pointers to the samples that came */
+    struct buffer data;  /* fetch: what has arrived; stats: pointers to the samples that came */
     struct buffer pages; /* stats: pointers to the answers that hold them */
     transfer_done *done;
     void *context;
@@ -55,6 +58,7 @@ struct transfer {
     uint64_t last_bulk_id;
     uint32_t last_id;
     uint64_t epoch; /* the connection that all requests under way were made for */
+    uint64_t now_ms;
     enum { HELLO_ASKED, HELLO_ACCEPTED, HELLO_REFUSED } state;
     char why[256]; /* it was refused */
     struct transfer_job hello;
@@ -99,13 +103,13 @@ bool transfer_accepted(const struct transfer *transfer, const char **why_r)
 
 /* ---- Jobs ---- */
 
-/* The job's next request is a new one. */
-static void ask_next(struct transfer_job *job)
+/* Answers to what it asked so far are no longer waited for. */
+static void renew_id(struct transfer_job *job)
 {
     struct transfer *transfer = job->transfer;
     transfer->last_id = (transfer->last_id + 1) & ID_MASK;
     job->id = transfer->last_id;
-    job->asked = false;
+    job->in_flight = 0;
 }
 
 static struct transfer_job *start_job(struct transfer *transfer, enum kind kind,
@@ -124,7 +128,7 @@ static struct transfer_job *start_job(struct transfer *transfer, enum kind kind,
     else
         transfer->first = job;
     transfer->last = job;
-    ask_next(job);
+    renew_id(job);
     return job;
 }
 
@@ -159,9 +163,9 @@ static void free_job(struct transfer_job *job)
 static void begin_anew(struct transfer_job *job)
 {
     forget_answers(job);
-    job->offset = 0;
+    job->sent = job->moved = 0;
     job->page = 0;
-    ask_next(job);
+    renew_id(job);
 }
 
 void transfer_close(struct transfer **transfer)
@@ -186,6 +190,7 @@ struct transfer_job *transfer_stage(struct transfer *transfer, struct bytes valu
         transfer->last_bulk_id = 1;
     job->bulk_id = *bulk_id_r = transfer->last_bulk_id;
     job->value = value;
+    job->total = value.len;
     return job;
 }
 
@@ -242,100 +247,102 @@ static void finish(struct transfer_job *job, enum status status, struct bytes da
 
 /* ---- Asking ---- */
 
-static struct bytes next_piece(const struct transfer_job *job)
+static bool moves_pieces(const struct transfer_job *job)
 {
-    size_t len = job->value.len - job->offset;
-    return (struct bytes){job->value.data + job->offset, len < LINK_CHUNK ? len : LINK_CHUNK};
+    return job->kind == KIND_STAGE || job->kind == KIND_FETCH;
 }
 
-static bool ask_hello(struct transfer *transfer, Strato__Control__Request *request)
+static void fill_hello(const struct transfer *transfer, Strato__Control__Hello *hello)
 {
     static char release[] = STRATO_VERSION;
-    Strato__Control__Hello hello = STRATO__CONTROL__HELLO__INIT;
-    hello.link_version = LINK_VERSION;
-    hello.channel_version = CHANNEL_VERSION;
-    hello.arena_version = ARENA_VERSION;
-    hello.name = transfer->name;
-    hello.channel = transfer->channel_number;
-    hello.release = release;
-    hello.incarnation = transfer->incarnation;
-    request->body_case = STRATO__CONTROL__REQUEST__BODY_HELLO;
-    request->hello = &hello;
-    return link_client_send(transfer->link, request);
+    hello->link_version = LINK_VERSION;
+    hello->channel_version = CHANNEL_VERSION;
+    hello->arena_version = ARENA_VERSION;
+    hello->name = (char *)(uintptr_t)transfer->name;
+    hello->channel = transfer->channel_number;
+    hello->release = release;
+    hello->incarnation = transfer->incarnation;
 }
 
-static bool ask_stage(const struct transfer_job *job, Strato__Control__Request *request)
-{
-    Strato__Control__Stage stage = STRATO__CONTROL__STAGE__INIT;
-    struct bytes piece = next_piece(job);
-    stage.bulk_id = job->bulk_id;
-    stage.total = job->value.len;
-    stage.offset = job->offset;
-    stage.data.data = (uint8_t *)(uintptr_t)piece.data;
-    stage.data.len = piece.len;
-    request->body_case = STRATO__CONTROL__REQUEST__BODY_STAGE;
-    request->stage = &stage;
-    return link_client_send(job->transfer->link, request);
-}
-
-static bool ask_fetch(const struct transfer_job *job, Strato__Control__Request *request)
-{
-    Strato__Control__Fetch fetch = STRATO__CONTROL__FETCH__INIT;
-    fetch.sequence = job->sequence;
-    fetch.offset = job->data.len;
-    request->body_case = STRATO__CONTROL__REQUEST__BODY_FETCH;
-    request->fetch = &fetch;
-    return link_client_send(job->transfer->link, request);
-}
-
-static bool ask_drop(const struct transfer_job *job, Strato__Control__Request *request)
-{
-    Strato__Control__Drop body = STRATO__CONTROL__DROP__INIT;
-    body.bulk_id = job->bulk_id;
-    body.fetched = job->bulk_id == 0;
-    body.sequence = job->sequence;
-    request->body_case = STRATO__CONTROL__REQUEST__BODY_DROP;
-    request->drop = &body;
-    return link_client_send(job->transfer->link, request);
-}
-
-static bool ask_stats(const struct transfer_job *job, Strato__Control__Request *request)
-{
-    Strato__Control__Stats stats = STRATO__CONTROL__STATS__INIT;
-    stats.page = job->page;
-    request->body_case = STRATO__CONTROL__REQUEST__BODY_STATS;
-    request->stats = &stats;
-    return link_client_send(job->transfer->link, request);
-}
-
-/* Sends the job's request unless it is under way. False when nothing can be sent now. */
-static bool ask(struct transfer_job *job, uint64_t now_ms)
+/* Sends the job's next request. False when nothing can be sent now. */
+static bool ask(struct transfer_job *job)
 {
     Strato__Control__Request request = STRATO__CONTROL__REQUEST__INIT;
-    bool sent = false;
-    if (job->asked && now_ms - job->asked_ms < ASK_AGAIN_MS)
-        return true;
+    Strato__Control__Hello hello = STRATO__CONTROL__HELLO__INIT;
+    Strato__Control__Stage stage = STRATO__CONTROL__STAGE__INIT;
+    Strato__Control__Fetch fetch = STRATO__CONTROL__FETCH__INIT;
+    Strato__Control__Drop body = STRATO__CONTROL__DROP__INIT;
+    Strato__Control__Stats stats = STRATO__CONTROL__STATS__INIT;
+    uint64_t rest = moves_pieces(job) ? job->total - job->sent : 0;
+    size_t len = rest < LINK_CHUNK ? rest : LINK_CHUNK;
+
     request.id = job->id;
     switch (job->kind) {
     case KIND_HELLO:
-        sent = ask_hello(job->transfer, &request);
+        fill_hello(job->transfer, &hello);
+        request.body_case = STRATO__CONTROL__REQUEST__BODY_HELLO;
+        request.hello = &hello;
         break;
     case KIND_STAGE:
-        sent = ask_stage(job, &request);
+        stage.bulk_id = job->bulk_id;
+        stage.total = job->total;
+        stage.offset = job->sent;
+        stage.data.data = (uint8_t *)(uintptr_t)job->value.data + job->sent;
+        stage.data.len = len;
+        request.body_case = STRATO__CONTROL__REQUEST__BODY_STAGE;
+        request.stage = &stage;
         break;
     case KIND_FETCH:
-        sent = ask_fetch(job, &request);
+        fetch.sequence = job->sequence;
+        fetch.offset = job->sent;
+        request.body_case = STRATO__CONTROL__REQUEST__BODY_FETCH;
+        request.fetch = &fetch;
         break;
     case KIND_DROP:
-        sent = ask_drop(job, &request);
+        body.bulk_id = job->bulk_id;
+        body.fetched = job->bulk_id == 0;
+        body.sequence = job->sequence;
+        request.body_case = STRATO__CONTROL__REQUEST__BODY_DROP;
+        request.drop = &body;
         break;
     case KIND_STATS:
-        sent = ask_stats(job, &request);
+        stats.page = job->page;
+        request.body_case = STRATO__CONTROL__REQUEST__BODY_STATS;
+        request.stats = &stats;
         break;
     }
-    job->asked = job->asked || sent;
-    job->asked_ms = now_ms;
-    return sent;
+    if (!link_client_send(job->transfer->link, &request))
+        return false;
+    job->sent += len;
+    job->in_flight++;
+    job->asked_ms = job->transfer->now_ms;
+    return true;
+}
+
+/* Whether the job has something to ask now. The first request goes even for no bytes. */
+static bool has_more(const struct transfer_job *job)
+{
+    if (job->in_flight == 0)
+        return true;
+    return moves_pieces(job) && job->sent < job->total && job->in_flight < WINDOW;
+}
+
+/* Asks for all jobs, the older first, within what a connection may have open. */
+static void ask_all(struct transfer *transfer)
+{
+    unsigned open = 0;
+    for (struct transfer_job *job = transfer->first; job; job = job->next) {
+        if (job->in_flight > 0 && transfer->now_ms - job->asked_ms >= ASK_AGAIN_MS) {
+            job->in_flight = 0;
+            job->sent = job->moved;
+        }
+        open += job->in_flight;
+    }
+    for (struct transfer_job *job = transfer->first; job; job = job->next) {
+        for (; has_more(job); open++)
+            if (open >= LINK_IN_FLIGHT_MAX || !ask(job))
+                return;
+    }
 }
 
 /* ---- Answers ---- */
@@ -346,49 +353,46 @@ static void take_hello(struct transfer *transfer, const Strato__Control__Reply *
     snprintf(transfer->why, sizeof transfer->why, "%s", reply->error);
 }
 
-static void take_stage(struct transfer_job *job, enum status status)
+/* The job has come as far as moved. */
+static void advance(struct transfer_job *job, uint64_t moved)
 {
-    if (status == STATUS_OK)
-        job->offset += next_piece(job).len;
-    else if (status == STATUS_RESTAGE)
-        job->offset = 0;
-    if (status == STATUS_RESTAGE || (status == STATUS_OK && job->offset < job->value.len))
-        ask_next(job);
-    else
-        finish(job, status, (struct bytes){0});
+    job->moved = moved;
+    if (job->sent < moved) /* an answer to what was asked before going back */
+        job->sent = moved;
+    job->asked_ms = job->transfer->now_ms;
+    if (moved == job->total)
+        finish(job, STATUS_OK, buffer_bytes(&job->data));
 }
 
-static bool is_next_chunk(const struct transfer_job *job, const Strato__Control__Reply *reply)
+static void take_acknowledgement(struct transfer_job *job, const Strato__Control__Chunk *chunk)
 {
-    if (reply->body_case != STRATO__CONTROL__REPLY__BODY_CHUNK)
-        return false;
-    const Strato__Control__Chunk *chunk = reply->chunk;
-    return chunk->total == job->total && chunk->offset == job->data.len && chunk->data.len > 0 &&
-           chunk->data.len <= job->total - job->data.len;
+    if (chunk->offset > job->total)
+        finish(job, STATUS_INTERNAL, (struct bytes){0});
+    else if (chunk->offset > job->moved)
+        advance(job, chunk->offset);
 }
 
-static void take_chunk(struct transfer_job *job, enum status status,
-                       const Strato__Control__Reply *reply)
+/* Chunks come in order; one that does not fit was asked for twice, or follows one that was lost. */
+static void take_chunk(struct transfer_job *job, const Strato__Control__Chunk *chunk)
 {
-    if (status == STATUS_OK && !is_next_chunk(job, reply))
-        status = STATUS_INTERNAL;
-    if (status == STATUS_OK)
-        buffer_append(&job->data, reply->chunk->data.data, reply->chunk->data.len);
-    if (status == STATUS_OK && job->data.len < job->total)
-        ask_next(job);
-    else
-        finish(job, status, buffer_bytes(&job->data));
+    if (chunk->total != job->total || chunk->data.len == 0 ||
+        chunk->data.len > job->total - job->moved) {
+        finish(job, STATUS_INTERNAL, (struct bytes){0});
+    } else if (chunk->offset == job->moved) {
+        buffer_append(&job->data, chunk->data.data, chunk->data.len);
+        advance(job, job->data.len);
+    }
 }
 
-/* Takes over the reply, which is STATUS_OK and has a page. */
-static void take_stats(struct transfer_job *job, Strato__Control__Reply *reply)
+/* Takes over the reply. */
+static void take_page(struct transfer_job *job, Strato__Control__Reply *reply)
 {
     const Strato__Control__StatsReply *page = reply->stats;
     buffer_append(&job->data, page->samples, page->n_samples * sizeof page->samples[0]);
     buffer_append(&job->pages, &reply, sizeof reply);
     if (page->next > job->page) {
         job->page = page->next;
-        ask_next(job);
+        renew_id(job);
         return;
     }
     Strato__Control__StatsReply all = STRATO__CONTROL__STATS_REPLY__INIT;
@@ -397,20 +401,26 @@ static void take_stats(struct transfer_job *job, Strato__Control__Reply *reply)
     finish(job, STATUS_OK, (struct bytes){(const uint8_t *)&all, 0});
 }
 
+/* Takes over the reply. */
 static void take_for_job(struct transfer_job *job, Strato__Control__Reply *reply)
 {
     enum status status =
         reply->status < STATUS_COUNT ? (enum status)reply->status : STATUS_INTERNAL;
-    if (job->kind == KIND_STATS && status == STATUS_OK &&
-        reply->body_case == STRATO__CONTROL__REPLY__BODY_STATS) {
-        take_stats(job, reply);
+    bool chunk = reply->body_case == STRATO__CONTROL__REPLY__BODY_CHUNK;
+    bool page = reply->body_case == STRATO__CONTROL__REPLY__BODY_STATS;
+    if (job->in_flight > 0)
+        job->in_flight--;
+    if (status == STATUS_OK && job->kind == KIND_STATS && page) {
+        take_page(job, reply);
         return;
     }
-    if (job->kind == KIND_STAGE)
-        take_stage(job, status);
-    else if (job->kind == KIND_FETCH)
-        take_chunk(job, status, reply);
-    else /* a drop, or stats without figures */
+    if (status == STATUS_OK && job->kind == KIND_STAGE && chunk)
+        take_acknowledgement(job, reply->chunk);
+    else if (status == STATUS_OK && job->kind == KIND_FETCH && chunk)
+        take_chunk(job, reply->chunk);
+    else if (status == STATUS_RESTAGE && job->kind == KIND_STAGE)
+        begin_anew(job);
+    else
         finish(job, status == STATUS_OK ? STATUS_INTERNAL : status, (struct bytes){0});
     strato__control__reply__free_unpacked(reply, NULL);
 }
@@ -419,7 +429,7 @@ static void take_for_job(struct transfer_job *job, Strato__Control__Reply *reply
 static void take(struct transfer *transfer, Strato__Control__Reply *reply)
 {
     struct transfer_job *job = transfer->first;
-    while (job && !(job->asked && job->id == reply->id))
+    while (job && job->id != reply->id)
         job = job->next;
     if (job) {
         take_for_job(job, reply);
@@ -448,13 +458,14 @@ static void notice_connection(struct transfer *transfer)
         return;
     transfer->epoch = epoch;
     transfer->state = HELLO_ASKED;
-    ask_next(&transfer->hello);
+    renew_id(&transfer->hello);
     for (struct transfer_job *job = transfer->first; job; job = job->next)
         begin_anew(job);
 }
 
 void transfer_poll(struct transfer *transfer, uint64_t now_ms)
 {
+    transfer->now_ms = now_ms;
     if (link_client_tick(transfer->link, now_ms))
         atomic_fetch_add_explicit(&transfer->channel->link_trouble, 1, memory_order_relaxed);
     notice_connection(transfer);
@@ -466,12 +477,10 @@ void transfer_poll(struct transfer *transfer, uint64_t now_ms)
     }
     if (transfer->state == HELLO_REFUSED)
         fail_all(transfer);
-    if (!link_client_connected(transfer->link) || transfer->state == HELLO_REFUSED)
+    if (!link_client_connected(transfer->link))
         return;
-    if (transfer->state == HELLO_ASKED) {
-        ask(&transfer->hello, now_ms);
-        return;
-    }
-    for (struct transfer_job *job = transfer->first; job && ask(job, now_ms); job = job->next)
-        ;
+    if (transfer->state == HELLO_ASKED && transfer->hello.in_flight == 0)
+        ask(&transfer->hello);
+    else if (transfer->state == HELLO_ACCEPTED)
+        ask_all(transfer);
 }

@@ -15,5 +15,6 @@ int main(int argc, char **argv)
     http_server_open(&server, &child, core);
     run_child_ready();
     http_server_run(&server);
+    core_close(&core);
     return RUN_EXIT_OK;
 }

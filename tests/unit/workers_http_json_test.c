@@ -1,0 +1,227 @@
+/*
+ * JSON: how texts are written, and what PUT /kv takes for a body.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "workers/http/json.h"
+
+static struct bytes text_of(const char *text)
+{
+    return bytes_of(text);
+}
+
+static void test_forms(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum http_json_form form;
+    } rows[] = {
+        {"", HTTP_JSON_PLAIN},
+        {"plain ASCII with more than eight bytes \x7f", HTTP_JSON_PLAIN},
+        {"gr\xc3\xbc\xc3\x9f", HTTP_JSON_PLAIN},
+        {"\xf0\x9f\x98\x80", HTTP_JSON_PLAIN},
+        {"\xf4\x8f\xbf\xbf", HTTP_JSON_PLAIN},
+        {"\xef\xbf\xbf", HTTP_JSON_PLAIN},
+        {"a\"b", HTTP_JSON_ESCAPE},
+        {"01234567\\", HTTP_JSON_ESCAPE},
+        {"01234567\n1234567", HTTP_JSON_ESCAPE},
+        {"\xc3\xbc\x01", HTTP_JSON_ESCAPE},
+        {"\x80", HTTP_JSON_BASE64},
+        {"\xc0\xaf", HTTP_JSON_BASE64},         /* overlong */
+        {"\xe0\x80\xaf", HTTP_JSON_BASE64},     /* overlong */
+        {"\xf0\x80\x80\xaf", HTTP_JSON_BASE64}, /* overlong */
+        {"\xed\xa0\x80", HTTP_JSON_BASE64},     /* a surrogate */
+        {"\xf4\x90\x80\x80", HTTP_JSON_BASE64}, /* past U+10FFFF */
+        {"\xf5\x80\x80\x80", HTTP_JSON_BASE64},
+        {"01234567\xc3", HTTP_JSON_BASE64}, /* cut */
+        {"\xe2\x82", HTTP_JSON_BASE64},
+        {"\xe2\x28\xa1", HTTP_JSON_BASE64},
+        {"\"quoted\" \xff", HTTP_JSON_BASE64},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (http_json_form(text_of(rows[i].text)) != rows[i].form)
+            fail_msg("row %zu", i);
+}
+
+static void assert_member(struct bytes text, const char *expected)
+{
+    struct buffer out = {0};
+    http_json_member(&out, "value", text);
+    assert_int_equal(out.len, strlen(expected));
+    assert_memory_equal(out.data, expected, out.len);
+    buffer_free(&out);
+}
+
+static void test_members(void **state)
+{
+    (void)state;
+    assert_member(text_of(""), "\"value\":\"\"");
+    assert_member(text_of("a\"\\/\b\f\n\r\t\x01\x1f"),
+                  "\"value\":\"a\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\"");
+    assert_member((struct bytes){(const uint8_t *)"\0", 1}, "\"value\":\"\\u0000\"");
+    assert_member(text_of("\xff"), "\"value_base64\":\"/w==\"");
+    assert_member(text_of("\xff\xfe"), "\"value_base64\":\"//4=\"");
+    assert_member(text_of("\xff\xfe\xfd"), "\"value_base64\":\"//79\"");
+}
+
+/* Whatever is UTF-8 comes back through an independent JSON parser unchanged. */
+static void test_round_trip(void **state)
+{
+    (void)state;
+    uint64_t random = 1;
+    static const char *const pieces[] = {"a",        "\"",           "\\",
+                                         "\n",       "\x01",         "\xc3\xbc",
+                                         "/",        "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+                                         "01234567", "\x7f",         "\x1f"};
+    for (int round = 0; round < 2000; round++) {
+        struct buffer text = {0}, json = {0};
+        for (int i = 0; i < round % 40; i++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            buffer_append_text(&text, pieces[(random >> 40) % (sizeof pieces / sizeof *pieces)]);
+        }
+        buffer_append(&json, "{", 1);
+        http_json_member(&json, "value", buffer_bytes(&text));
+        buffer_append(&json, "}", 1);
+        json_t *root = json_loadb((char *)json.data, json.len, 0, NULL);
+        json_t *value = json_object_get(root, "value");
+        assert_true(json_is_string(value));
+        assert_int_equal(json_string_length(value), text.len);
+        if (text.len > 0)
+            assert_memory_equal(json_string_value(value), text.data, text.len);
+        json_decref(root);
+        buffer_free(&text);
+        buffer_free(&json);
+    }
+}
+
+/* A value of 100 KiB, escapes at every place a piece of the writer may end. */
+static void test_long(void **state)
+{
+    (void)state;
+    enum { LEN = 100 * 1024 };
+    uint8_t *text = malloc(LEN);
+    struct buffer out = {0};
+    memset(text, '"', LEN);
+    http_json_member(&out, "v", (struct bytes){text, LEN});
+    assert_int_equal(out.len, 2 * LEN + 6);
+    for (size_t i = 0; i < LEN; i++)
+        assert_memory_equal(out.data + 5 + 2 * i, "\\\"", 2);
+    free(text);
+    buffer_free(&out);
+}
+
+static char error[400];
+
+/* The content of a body, or NULL; NULs are shown as '0'. */
+static const char *content(const char *body)
+{
+    static char result[256];
+    size_t len = strlen(body);
+    uint8_t *copy = malloc(len ? len : 1);
+    struct bytes found;
+    memcpy(copy, body, len);
+    error[0] = '\0';
+    bool good = http_json_content(copy, len, &found, error, sizeof error);
+    if (good) {
+        assert_true(found.len < sizeof result);
+        memcpy(result, found.data, found.len);
+        for (size_t i = 0; i < found.len; i++)
+            result[i] = result[i] ? result[i] : '0';
+        result[found.len] = '\0';
+    }
+    free(copy);
+    return good ? result : NULL;
+}
+
+static void test_content(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body, *content;
+    } rows[] = {
+        {"{\"content\":\"abc\"}", "abc"},
+        {" {\n\"content\" : \"abc\" }\r\n ", "abc"},
+        {"{\"content\":\"a\\\"b\\u0041\\n\"}", "a\"bA\n"},
+        {"{\"content\":\"\\u0000x\"}", "0x"},
+        {"{\"content\":\"\\ud83d\\ude00\"}", "\xf0\x9f\x98\x80"},
+        {"{\"content\":\"\xc3\xbc\"}", "\xc3\xbc"},
+        {"{\"other\":[1,{\"content\":2}],\"content\":\"abc\"}", "abc"},
+        {"{\"content\":\"a\",\"content\":\"b\"}", "b"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *found = content(rows[i].body);
+        if (!found)
+            fail_msg("%s: %s", rows[i].body, error);
+        assert_string_equal(found, rows[i].content);
+    }
+}
+
+static void test_refused_content(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body, *why;
+    } rows[] = {
+        {"", "no JSON"},
+        {"abc", "no JSON"},
+        {"{\"content\":\"abc\"", "no JSON"},
+        {"{\"content\":\"abc\"}x", "no JSON"},
+        {"{\"content\":\"abc}", "no JSON"},
+        {"{\"content\":\"a\nb\"}", "no JSON"},
+        {"{\"content\":\"\\ud83d\"}", "no JSON"},
+        {"{\"content\":\"\xff\"}", "no JSON"},
+        {"{\"content\":\"\\x\"}", "no JSON"},
+        {"[]", "no JSON object"},
+        {"\"content\"", "no JSON object"},
+        {"{}", "missing"},
+        {"{\"Content\":\"a\"}", "missing"},
+        {"{\"content\":1}", "no string"},
+        {"{\"content\":null}", "no string"},
+        {"{\"content\":\"\"}", "empty"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_null(content(rows[i].body));
+        if (!strstr(error, rows[i].why) || http_json_form(bytes_of(error)) == HTTP_JSON_BASE64)
+            fail_msg("%s: %s", rows[i].body, error);
+    }
+}
+
+/* A body of nothing but values is refused before it takes much memory. */
+static void test_many_values(void **state)
+{
+    (void)state;
+    struct buffer body = {0};
+    struct bytes found;
+    buffer_append_text(&body, "{\"content\":\"a,[{,,,,,,,,,,,,,\\\"[[[[[[[[[[[[[[[[[[\",\"x\":[");
+    for (int i = 0; i < 90; i++)
+        buffer_append_text(&body, "0,");
+    size_t len = body.len;
+    buffer_append_text(&body, "0]}");
+    assert_true(http_json_content(body.data, body.len, &found, error, sizeof error));
+    body.len = len;
+    for (int i = 0; i < 20; i++)
+        buffer_append_text(&body, "0,");
+    buffer_append_text(&body, "0]}");
+    assert_false(http_json_content(body.data, body.len, &found, error, sizeof error));
+    assert_non_null(strstr(error, "more than 100"));
+    buffer_free(&body);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forms),       cmocka_unit_test(test_members),
+        cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_long),
+        cmocka_unit_test(test_content),     cmocka_unit_test(test_refused_content),
+        cmocka_unit_test(test_many_values),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
