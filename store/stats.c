@@ -178,14 +178,16 @@ static void add_durations(struct stats *stats, const struct worker *workers, uns
 void stats_add_workers(struct stats *stats, const struct conf *conf,
                        struct channel_memory *const *memories, unsigned channels)
 {
-    unsigned count = channels / RUN_LANES;
-    struct worker *workers = calloc(count + 1, sizeof *workers);
+    unsigned count = 0, most = channels / RUN_LANES;
+    struct worker *workers = calloc(most + 1, sizeof *workers);
     if (!workers)
         panic("out of memory");
-    for (unsigned w = 0; w < count; w++) {
-        run_worker_name(conf, w, workers[w].name);
+    for (unsigned w = 0; w < most; w++) {
+        if (!run_worker_name(conf, w, workers[count].name))
+            continue;
         for (unsigned lane = 0; lane < RUN_LANES; lane++)
-            load(&workers[w], memories[w * RUN_LANES + lane]);
+            load(&workers[count], memories[w * RUN_LANES + lane]);
+        count++;
     }
     add_rows(stats, workers, count);
     add_operations(stats, workers, count);
@@ -200,7 +202,8 @@ void stats_add_channels(struct stats *stats, const struct conf *conf, const char
         uint64_t completed = atomic_load_explicit(&memories[i]->completed, memory_order_relaxed);
         uint64_t submitted = atomic_load_explicit(&memories[i]->submitted, memory_order_relaxed);
         char worker[RUN_NAME_MAX];
-        run_worker_name(conf, i / RUN_LANES, worker);
+        if (!run_worker_name(conf, i / RUN_LANES, worker))
+            continue;
         stats_add(stats, STATS_GAUGE, "strato_channel_depth", "Requests submitted, not completed.",
                   submitted > completed ? (double)(submitted - completed) : 0,
                   "process=\"%s\",store=\"%s\",lane=\"%u\"", worker, store, i % RUN_LANES);

@@ -98,8 +98,8 @@ static bool acceptable(const struct talk *talk, const Strato__Control__Hello *he
         snprintf(why, why_size, "channel %u, but %s has %u", hello->channel, me,
                  talk->options.channels);
     } else {
-        run_worker_name(talk->options.conf, hello->channel / RUN_LANES, name);
-        if (strcmp(hello->name, name) == 0)
+        bool wanted = run_worker_name(talk->options.conf, hello->channel / RUN_LANES, name);
+        if (wanted && strcmp(hello->name, name) == 0)
             return true;
         snprintf(why, why_size, "channel %u is for %s, not for %.*s", hello->channel, name,
                  RUN_NAME_MAX, hello->name);
@@ -233,6 +233,8 @@ static void answer(struct talk *talk, const Strato__Control__Request *request,
         hello.release = release;
         reply.body_case = STRATO__CONTROL__REPLY__BODY_HELLO;
         reply.hello = &hello;
+    } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_STATS) {
+        answer_stats(talk, request->stats, &reply, &page); /* stratoctl asks too, on no channel */
     } else if (!channel_of(talk, peer->pipe, &channel)) {
         reply.status = STATUS_UNAVAILABLE;
         reply.error = say_hello;
@@ -242,8 +244,6 @@ static void answer(struct talk *talk, const Strato__Control__Request *request,
         answer_fetch(talk, channel, request->fetch, &reply, &chunk);
     } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_DROP) {
         answer_drop(talk, channel, request->drop);
-    } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_STATS) {
-        answer_stats(talk, request->stats, &reply, &page);
     } else {
         reply.status = STATUS_INVALID;
     }

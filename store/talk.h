@@ -2,7 +2,7 @@
  * talk - a store's side of the link: who is connected, staged values, long answers, figures.
  *
  * A connection says hello first and is then bound to one channel; what it asks can only touch that
- * channel's bulk. Nothing here is fast or needs to be: hot requests go through the rings.
+ * channel's bulk. Only figures are given to everyone. Nothing here is fast or needs to be: hot requests go through the rings.
  */
 #ifndef STRATO_STORE_TALK_H
 #define STRATO_STORE_TALK_H
@@ -29,6 +29,7 @@ struct talk;
 
 /* NULL and a reason when it cannot listen. */
 struct talk *talk_open(const struct talk_options *options, char *reason, size_t reason_size);
+/* Not needed before the process ends. */
 void talk_close(struct talk **talk);
 /* Readable when there is something to answer. Stays the same. */
 int talk_fd(const struct talk *talk);

@@ -46,12 +46,12 @@ struct link_client {
     uint64_t patience_ms;
 };
 
-/* Called by nng's threads. */
+/* Called by nng's threads, for a new connection before anything can come on it. */
 static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *context)
 {
     struct link_client *client = context;
     uint32_t id = (uint32_t)nng_pipe_id(pipe);
-    if (event == NNG_PIPE_EV_ADD_POST) {
+    if (event == NNG_PIPE_EV_ADD_PRE) {
         atomic_store(&client->pipe, id);
         atomic_fetch_add(&client->epoch, 1);
     } else {
@@ -105,7 +105,7 @@ static int start(struct link_client *client)
         return rv;
     if (!open_fds(client))
         return NNG_ENOFILES;
-    rv = nng_pipe_notify(client->socket, NNG_PIPE_EV_ADD_POST, pipe_changed, client);
+    rv = nng_pipe_notify(client->socket, NNG_PIPE_EV_ADD_PRE, pipe_changed, client);
     if (rv == 0)
         rv = nng_pipe_notify(client->socket, NNG_PIPE_EV_REM_POST, pipe_changed, client);
     return rv == 0 ? dial_anew(client) : rv;

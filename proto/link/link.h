@@ -77,7 +77,8 @@ bool link_client_send(struct link_client *client, const Strato__Control__Request
 /* Takes the next answer; NULL when there is none. Free it with
  * strato__control__reply__free_unpacked(reply, NULL). */
 Strato__Control__Reply *link_client_receive(struct link_client *client);
-/* Counts up each time a connection is made: what was sent before is to be asked again. */
+/* Counts up each time a connection is made, before an answer can be received that came on it. What
+ * was sent before is to be asked again; it may even be sent now, as the first on the new one. */
 uint64_t link_client_epoch(const struct link_client *client);
 bool link_client_connected(const struct link_client *client);
 /* Housekeeping; call it each time round, and at least every 50 ms while link_client_answered() is

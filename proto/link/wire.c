@@ -10,16 +10,22 @@
  * NNG_ECLOSED, takes it for the close of the listener or dialer itself, and never accepts or dials
  * again. One connect() + close() does it. The transport below a listener goes on accepting and even
  * shakes hands, but nobody takes the connections over, and they and their descriptors leak.
- * Such an EPIPE is an ECONNRESET here, because nng rightly goes on after that one: this file
- * defines the sendmsg() that libnng finds. Sockets of other families are left alone.
  *
  * Lost completions, upstream issues 1236 and 1813. When a connection is closed while nng is about
- * to go on with a message of which a part was sent or received, that operation never ends; the one
- * thread that frees connections then waits for it for good, and with it every later end of a
- * connection in this process, every redial, and nng_close(). So messages are small enough for one
- * buffer of a local socket (48 KiB), where nothing is ever sent or received in part. What is left
- * is the instant between a message's length and its body, if sending fails in that very instant;
- * then both ends recover as link.h says, and leak a descriptor with each connection that ends.
+ * to go on with a message of which a part was sent or received, that operation never ends. The one
+ * thread that frees connections then waits for it for good, and so does every later end of a
+ * connection in this process, every redial, and nng_close(). Received are first a message's length,
+ * then its body; so this happens when sending fails, and closes the connection, in between.
+ *
+ * So this file defines the sendmsg() that libnng finds. When the peer is gone, a header fails with
+ * ECONNRESET, on which nng goes on accepting or dialling; and anything else seems to be sent: it is
+ * lost either way, and the receiving side will come to the end of the connection in good order.
+ * Sockets of other families are left alone. And messages are small enough for one buffer of a local
+ * socket (48 KiB), so that nothing is ever sent in part.
+ *
+ * Where this does not help (libnng linked in some other way; a connection that this process closes
+ * itself while messages come in, as link_server_close() may), nng_close() can hang, so it is not
+ * waited for; and both ends recover as link.h says, though each connection that ends then leaks.
  *
  * A handshake that fails in any other way makes nng's listener pause for 100 ms. So a process that
  * connects and fails all the time can keep new connections waiting, but does not harm those that
@@ -29,6 +35,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,18 +46,34 @@
 
 #include "proto/base/log.h"
 
+static bool is_local(int fd)
+{
+    int family = 0;
+    socklen_t len = sizeof family;
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0 && family == AF_UNIX;
+}
+
+/* What sendmsg() is to return when the peer is gone; see above. */
+static ssize_t send_to_nobody(const struct msghdr *message)
+{
+    static const uint8_t header[] = {0, 'S', 'P', 0};
+    size_t len = 0;
+    for (size_t i = 0; i < message->msg_iovlen; i++)
+        len += message->msg_iov[i].iov_len;
+    errno = ECONNRESET;
+    if (len == 8 && memcmp(message->msg_iov[0].iov_base, header, sizeof header) == 0)
+        return -1;
+    return (ssize_t)len;
+}
+
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-    ssize_t n = syscall(SYS_sendmsg, fd, message, flags);
-    if (n < 0 && errno == EPIPE) {
-        int family = 0;
-        socklen_t len = sizeof family;
-        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0 && family == AF_UNIX)
-            errno = ECONNRESET;
-        else
-            errno = EPIPE;
-    }
-    return n;
+    ssize_t sent = syscall(SYS_sendmsg, fd, message, flags);
+    int error = errno;
+    if (sent < 0 && (error == EPIPE || error == ECONNRESET) && is_local(fd))
+        return send_to_nobody(message);
+    errno = error;
+    return sent;
 }
 
 bool wire_url_ok(const char *url, char *reason, size_t reason_size)

@@ -5,6 +5,7 @@
 #ifndef STRATO_TESTS_UNIT_LINK_PAIR_H
 #define STRATO_TESTS_UNIT_LINK_PAIR_H
 
+#include <dirent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 #include "store/talk.h"
 #include "workers/core/transfer.h"
 
-enum { PAIR_CHANNELS = 4 }; /* http-0 and http-1, two lanes each */
+enum { PAIR_CHANNELS = 4 }; /* http-0 and grpc-0, two lanes each */
 
 struct pair {
     struct conf conf;
@@ -61,12 +62,22 @@ static inline void pair_close_store(struct pair *pair)
     bulk_close(&pair->bulk);
 }
 
+/* As when a store stops: what comes is no longer read. (Closing while messages come in is what nng
+ * cannot do, and what a process does only when it ends.) */
+static inline void pair_quiet_store(struct pair *pair)
+{
+    for (uint64_t until = clock_ms() + 30; clock_ms() < until; usleep(1000))
+        for (unsigned i = 0; i < pair->transfer_count; i++)
+            transfer_poll(pair->transfers[i], clock_ms());
+    pair_close_store(pair);
+}
+
 /* Without a store, in the directory; NULL makes a temporary one. */
 static inline void pair_prepare(struct pair *pair, const char *directory)
 {
     *pair = (struct pair){.max_value = 64 << 20};
-    pair->conf.http.enabled = true;
-    pair->conf.http.workers = PAIR_CHANNELS / RUN_LANES;
+    pair->conf.http.enabled = pair->conf.grpc.enabled = true;
+    pair->conf.http.workers = pair->conf.grpc.workers = 1;
     snprintf(pair->conf.run_dir, sizeof pair->conf.run_dir, "%s",
              directory ? directory : "/tmp/strato-link.XXXXXX");
     if (!directory && !mkdtemp(pair->conf.run_dir))
@@ -119,14 +130,34 @@ static inline void pair_round(struct pair *pair)
         (condition);                                                                               \
     })
 
+/* Rounds for so many ms, whatever happens. */
+static inline void pair_run(struct pair *pair, uint64_t ms)
+{
+    for (uint64_t until = clock_ms() + ms; clock_ms() < until;)
+        pair_round(pair);
+}
+
 static inline void pair_close(struct pair *pair)
 {
+    pair_run(pair, 30); /* see pair_quiet_store() */
     for (unsigned i = 0; i < pair->transfer_count; i++)
         transfer_close(&pair->transfers[i]);
     pair_close_store(pair);
     for (unsigned i = 0; i < PAIR_CHANNELS; i++)
         free(pair->memories[i]);
     rmdir(pair->conf.run_dir);
+}
+
+/* Open descriptors of this process: what nng leaks shows here. */
+static inline unsigned pair_fd_count(void)
+{
+    unsigned count = 0;
+    DIR *directory = opendir("/proc/self/fd");
+    while (directory && readdir(directory))
+        count++;
+    if (directory)
+        closedir(directory);
+    return count;
 }
 
 /* How a job ended: a context for pair_done(). */

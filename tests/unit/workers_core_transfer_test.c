@@ -124,7 +124,7 @@ static void test_store_restarts_while_staging(void **state)
         transfer_stage(transfer, buffer_bytes(&value), &id, pair_done, &outcome);
         for (unsigned i = 0; i < 2 * round; i++)
             pair_round(&pair);
-        pair_close_store(&pair);
+        pair_quiet_store(&pair);
         pair_open_store(&pair);
         if (outcome.count == 0)
             assert_true(PAIR_UNTIL(&pair, outcome.count, LONG_MS));
@@ -224,13 +224,13 @@ static void test_wrong_name_is_refused(void **state)
     (void)state;
     pair_open(&pair);
     struct transfer *transfer =
-        transfer_open(pair.url, "http-1", 0, pair.memories[0], reason, sizeof reason);
+        transfer_open(pair.url, "grpc-0", 0, pair.memories[0], reason, sizeof reason);
     pair.transfers[pair.transfer_count++] = transfer;
     transfer_stage(transfer, bytes_of("x"), &id, pair_done, &outcome);
     assert_true(PAIR_UNTIL(&pair, outcome.count, LONG_MS));
     assert_int_equal(outcome.status, STATUS_UNAVAILABLE);
     assert_false(transfer_accepted(transfer, &why));
-    assert_string_equal(why, "channel 0 is for http-0, not for http-1");
+    assert_string_equal(why, "channel 0 is for http-0, not for grpc-0");
     assert_int_equal(bulk_bytes(pair.bulk), 0);
     pair_close(&pair);
 }
