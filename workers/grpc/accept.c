@@ -1,0 +1,182 @@
+/*
+ * accept - see accept.h. Runs in the gRPC workers' epoll thread; ends the process when epoll fails.
+ *
+ * gRPC owns a descriptor once it has it, and does not say when it closes it. So a connection counts
+ * as there for as long as its descriptor still is the socket that it was.
+ */
+#include "workers/grpc/accept.h"
+
+#include <errno.h>
+#include <grpc/grpc_posix.h>
+#include <grpc/grpc_security.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "proto/channel/figures.h"
+#include "workers/grpc/server.h"
+
+enum {
+    DESCRIPTORS_SPARE = 256, /* besides one per connection */
+    YIELD_NS = 20000,        /* per connection that this worker has */
+    YIELD_MAX_NS = 2000000,
+    PAUSE_NS = 100000000, /* after running out of descriptors */
+    SWEEP_NS = 1000000000,
+};
+
+/* ---- Counting ---- */
+
+static ino_t inode_of(int fd)
+{
+    struct stat info;
+    return fstat(fd, &info) == 0 ? info.st_ino : 0;
+}
+
+unsigned rpc_accept_count(struct rpc_server *server)
+{
+    struct rpc_accept *accept = &server->accept;
+    accept->connections = 0;
+    for (unsigned fd = 0; fd < accept->places; fd++) {
+        if (accept->inodes[fd] == 0)
+            continue;
+        if (inode_of((int)fd) == accept->inodes[fd])
+            accept->connections++;
+        else
+            accept->inodes[fd] = 0;
+    }
+    pthread_mutex_lock(&server->lock);
+    core_gauge(server->core, FIGURE_CONNECTIONS_OPEN, accept->connections);
+    pthread_mutex_unlock(&server->lock);
+    return accept->connections;
+}
+
+static void remember(struct rpc_accept *accept, int fd)
+{
+    if ((unsigned)fd >= accept->places) {
+        unsigned places = 2 * (unsigned)fd + 64;
+        accept->inodes = realloc(accept->inodes, places * sizeof *accept->inodes);
+        if (!accept->inodes)
+            panic("out of memory: %u connections", places);
+        memset(accept->inodes + accept->places, 0,
+               (places - accept->places) * sizeof *accept->inodes);
+        accept->places = places;
+    }
+    accept->connections += accept->inodes[fd] == 0;
+    accept->inodes[fd] = inode_of(fd);
+}
+
+/* ---- Accepting ---- */
+
+/* The socket reports once; then it has to be asked to report again. */
+static void listen_again(struct rpc_server *server)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.ptr = &server->accept};
+    if (epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, RUN_FD_LISTEN, &event) != 0)
+        panic("epoll_ctl on the listening socket: %s", strerror(errno));
+}
+
+static void count(struct rpc_server *server, enum figure figure)
+{
+    pthread_mutex_lock(&server->lock);
+    core_count(server->core, figure, 1);
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void take_over(struct rpc_server *server, int fd)
+{
+    struct rpc_accept *accept = &server->accept;
+    int one = 1;
+    if (accept->connections >= accept->limit && rpc_accept_count(server) >= accept->limit) {
+        count(server, FIGURE_CONNECTIONS_REFUSED);
+        close(fd);
+        return;
+    }
+    count(server, FIGURE_CONNECTIONS_TOTAL);
+    remember(accept, fd);
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0)
+        log_debug("TCP_NODELAY: %s", strerror(errno));
+    grpc_server_add_channel_from_fd(server->grpc, fd, accept->credentials);
+}
+
+static void accept_one(struct rpc_server *server, uint64_t now_ns)
+{
+    int fd = accept4(RUN_FD_LISTEN, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    server->accept.due_ns = 0;
+    if (fd >= 0) {
+        take_over(server, fd);
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        log_warn("cannot accept connections for a moment: %s", strerror(errno));
+        server->accept.due_ns = now_ns + PAUSE_NS;
+        return;
+    } /* EAGAIN: another worker took it; all else concerns that one client */
+    listen_again(server);
+}
+
+void rpc_accept_notice(struct rpc_server *server, uint64_t now_ns)
+{
+    uint64_t yield_ns = (uint64_t)server->accept.connections * YIELD_NS;
+    if (server->accept.open)
+        server->accept.due_ns = now_ns + (yield_ns < YIELD_MAX_NS ? yield_ns : YIELD_MAX_NS);
+}
+
+void rpc_accept_poll(struct rpc_server *server, uint64_t now_ns)
+{
+    struct rpc_accept *accept = &server->accept;
+    if (accept->open && accept->due_ns != 0 && now_ns >= accept->due_ns)
+        accept_one(server, now_ns);
+    if (accept->connections > 0 && now_ns >= accept->swept_ns + SWEEP_NS) {
+        accept->swept_ns = now_ns;
+        rpc_accept_count(server);
+    }
+}
+
+uint64_t rpc_accept_wait(const struct rpc_server *server, uint64_t now_ns)
+{
+    uint64_t due_ns = server->accept.due_ns;
+    if (due_ns == 0)
+        return UINT64_MAX;
+    return due_ns > now_ns ? due_ns - now_ns : 0;
+}
+
+/* ---- Beginning and end ---- */
+
+static void raise_descriptor_limit(unsigned connections)
+{
+    struct rlimit limit;
+    uint64_t wanted = (uint64_t)connections + DESCRIPTORS_SPARE;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+        log_warn("max_connections = %u, but only %llu descriptors may be open", connections,
+                 (unsigned long long)limit.rlim_cur);
+}
+
+void rpc_accept_open(struct rpc_server *server, unsigned limit)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.ptr = &server->accept};
+    raise_descriptor_limit(limit);
+    server->accept = (struct rpc_accept){
+        .credentials = grpc_insecure_server_credentials_create(), .open = true, .limit = limit};
+    if (epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, RUN_FD_LISTEN, &event) != 0)
+        run_child_fail(RUN_EXIT_FAILURE, "epoll_ctl on the listening socket: %s", strerror(errno));
+}
+
+void rpc_accept_stop(struct rpc_server *server)
+{
+    if (server->accept.open && epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, RUN_FD_LISTEN, NULL) != 0)
+        panic("epoll_ctl on the listening socket: %s", strerror(errno));
+    server->accept.open = false;
+    server->accept.due_ns = 0;
+}
+
+void rpc_accept_close(struct rpc_server *server)
+{
+    grpc_server_credentials_release(server->accept.credentials);
+    free(server->accept.inodes);
+}

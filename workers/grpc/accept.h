@@ -1,0 +1,42 @@
+/*
+ * accept - takes connections from the inherited listening socket and hands them to gRPC, up to a
+ * limit. The epoll thread's own.
+ *
+ * Connections live long, so who accepts one matters: a worker that has many waits a moment, in
+ * which one that has fewer takes it.
+ */
+#ifndef STRATO_WORKERS_GRPC_ACCEPT_H
+#define STRATO_WORKERS_GRPC_ACCEPT_H
+
+#include <grpc/grpc.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct rpc_accept {
+    grpc_server_credentials *credentials;
+    bool open;            /* false: draining, or not yet */
+    uint64_t due_ns;      /* when to accept; 0: when the socket says so */
+    uint64_t swept_ns;    /* when the connections were last looked at */
+    unsigned connections; /* as far as known: gRPC does not tell when one ends */
+    unsigned limit;
+    ino_t *inodes; /* by descriptor: of the socket that was accepted as it; 0: none */
+    unsigned places;
+};
+
+struct rpc_server;
+
+void rpc_accept_open(struct rpc_server *server, unsigned limit);
+/* The socket is readable: something is to be accepted, now or soon. */
+void rpc_accept_notice(struct rpc_server *server, uint64_t now_ns);
+/* Accepts when it is time, and counts now and then which connections are still there. */
+void rpc_accept_poll(struct rpc_server *server, uint64_t now_ns);
+/* How long epoll may wait at most, in ns. */
+uint64_t rpc_accept_wait(const struct rpc_server *server, uint64_t now_ns);
+/* No more connections. */
+void rpc_accept_stop(struct rpc_server *server);
+/* Counts the connections that are there. */
+unsigned rpc_accept_count(struct rpc_server *server);
+void rpc_accept_close(struct rpc_server *server);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * call - what calls of every kind have in common: gRPC's side of a call, from being posted to being
+ * given back. With the server's mutex held.
+ */
+#ifndef STRATO_WORKERS_GRPC_CALL_H
+#define STRATO_WORKERS_GRPC_CALL_H
+
+#include "workers/grpc/server.h"
+
+struct rpc_call {
+    struct rpc_server *server;
+    /* Filled by gRPC. */
+    grpc_call *call;
+    grpc_metadata_array metadata;
+    gpr_timespec deadline;
+    grpc_byte_buffer *payload;
+    int cancelled;
+
+    grpc_slice whole; /* of a payload that came in several slices */
+};
+
+/* Readies a call to be posted. */
+void rpc_call_init(struct rpc_call *call, struct rpc_server *server);
+/* Releases all that the call holds. It is over for the client too if it was not yet. */
+void rpc_call_clear(struct rpc_call *call);
+
+/* The payload as one run of bytes, valid until the payload is dropped. False when it is compressed,
+ * which nobody was told we understand. */
+bool rpc_call_message(struct rpc_call *call, struct bytes *message_r);
+/* Lets go of the payload, so that the next one may be received. */
+void rpc_call_drop(struct rpc_call *call);
+
+/* Starts operations; tag runs once, when all of them are over. */
+void rpc_call_batch(struct rpc_call *call, const grpc_op *ops, size_t count, struct rpc_tag *tag);
+/* Starts waiting until the call is over, whoever ends it. */
+void rpc_call_watch(struct rpc_call *call, struct rpc_tag *tag);
+
+/* How a call is ended. */
+struct rpc_end {
+    grpc_status_code status;
+    struct bytes text;           /* copied */
+    const struct bytes *message; /* copied, and sent before; NULL: none */
+    bool headers;                /* nothing was sent yet */
+    bool close;                  /* wait until the call is over, too */
+};
+void rpc_call_end(struct rpc_call *call, const struct rpc_end *end, struct rpc_tag *tag);
+
+/* A message for GRPC_OP_SEND_MESSAGE; copies. To be destroyed once the batch has been started. */
+grpc_byte_buffer *rpc_message(struct bytes message);
+
+#endif

@@ -1,0 +1,26 @@
+/*
+ * pool - the memory of one decoded message: protobuf-c allocates here piece by piece, and all of it
+ * is released at once. Small messages need no malloc.
+ */
+#ifndef STRATO_WORKERS_GRPC_POOL_H
+#define STRATO_WORKERS_GRPC_POOL_H
+
+#include <protobuf-c/protobuf-c.h>
+
+enum { RPC_POOL_ROOM = 1024 };
+
+struct rpc_pool {
+    ProtobufCAllocator allocator; /* for the unpack functions */
+    size_t used;
+    struct rpc_pool_piece *pieces; /* what did not fit the room */
+    _Alignas(max_align_t) uint8_t room[RPC_POOL_ROOM];
+};
+
+/* Everything but the room is set; the pool must not be moved afterwards. */
+void rpc_pool_open(struct rpc_pool *pool);
+/* Releases all that was allocated. */
+void rpc_pool_reset(struct rpc_pool *pool);
+/* Fails only by panic, when memory runs out. */
+void *rpc_pool_alloc(struct rpc_pool *pool, size_t size);
+
+#endif

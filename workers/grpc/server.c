@@ -1,0 +1,259 @@
+/*
+ * server - see server.h. Runs in the gRPC workers; ends the process when epoll or a thread cannot
+ * be had.
+ *
+ * Stopping: health says NOT_SERVING, no connection is accepted, and every connection gets GOAWAY
+ * while its calls are still served. Once nothing has arrived for a moment gRPC is shut down. What
+ * has not ended by drain_timeout is cut off.
+ */
+#include "workers/grpc/server.h"
+
+#include <errno.h>
+#include <grpc/support/log.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "proto/base/clock.h"
+#include "workers/grpc/health.h"
+#include "workers/grpc/reflection.h"
+#include "workers/grpc/stream.h"
+#include "workers/grpc/unary.h"
+#include "workers/grpc/unknown.h"
+
+enum {
+    EVENTS = 16,
+    MESSAGE_SPARE = 4096, /* what a message may have besides the longest value */
+    METADATA_MAX = 8192,
+    STREAMS_MAX = 256,         /* calls at once on one connection */
+    PING_STRIKES = 2,          /* pings too many, before a connection is closed */
+    PING_INTERVAL_MS = 10000,  /* how often a client without calls may ping */
+    KEEPALIVE_MS = 60000,      /* silence after which the server asks whether a client is there */
+    KEEPALIVE_WAIT_MS = 20000, /* how long it waits for the answer */
+    DRAIN_TURN_MS = 20,        /* how often draining is looked at */
+};
+#define TURN_NS  1000000000u /* the queue thread comes round at least so often */
+#define QUIET_NS 300000000u  /* draining: no call for so long, and nobody will send one any more */
+
+static char tag_stop, tag_core;
+
+/* ---- Opening ---- */
+
+/* What gRPC has to say is about its peers, or for those who look for a fault. */
+static void log_grpc(gpr_log_func_args *args)
+{
+    log_debug("gRPC: %s", args->message);
+}
+
+static grpc_arg setting(const char *key, int value)
+{
+    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
+}
+
+static grpc_server *create_server(const struct conf *conf)
+{
+    grpc_arg settings[] = {
+        setting(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)conf->max_value + MESSAGE_SPARE),
+        setting(GRPC_ARG_MAX_METADATA_SIZE, METADATA_MAX),
+        setting(GRPC_ARG_MAX_CONCURRENT_STREAMS, STREAMS_MAX),
+        setting(GRPC_ARG_HTTP2_MAX_PING_STRIKES, PING_STRIKES),
+        setting(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, PING_INTERVAL_MS),
+        setting(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
+        setting(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS),
+        setting(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
+        /* A compressed message may be a thousand times as long as the limit once it is inflated. */
+        setting(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE),
+        setting(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0),
+        setting(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0),
+        setting(GRPC_ARG_ENABLE_CHANNELZ, 0),
+    };
+    grpc_channel_args args = {sizeof settings / sizeof *settings, settings};
+    return grpc_server_create(&args, NULL);
+}
+
+static void add_fd(struct rpc_server *server, int fd, void *tag)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = tag};
+    if (epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+        run_child_fail(RUN_EXIT_FAILURE, "epoll_ctl on descriptor %d: %s", fd, strerror(errno));
+}
+
+static void run_shut_down(struct rpc_tag *tag, bool ok)
+{
+    (void)ok;
+    RPC_OF(tag, struct rpc_server, shut_down)->finished = true;
+}
+
+void rpc_server_open(struct rpc_server *server, struct run_child *child, struct core *core)
+{
+    *server = (struct rpc_server){
+        .child = child, .core = core, .turned = true, .shut_down.run = run_shut_down};
+    pthread_mutex_init(&server->lock, NULL);
+    server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (server->epoll_fd < 0)
+        run_child_fail(RUN_EXIT_FAILURE, "epoll_create1: %s", strerror(errno));
+    setenv("GRPC_POLL_STRATEGY", "epoll1", 1);
+    gpr_set_log_function(log_grpc);
+    grpc_init();
+    server->queue = grpc_completion_queue_create_for_next(NULL);
+    server->grpc = create_server(&child->conf);
+    grpc_server_register_completion_queue(server->grpc, server->queue, NULL);
+    rpc_unary_register(server);
+    rpc_health_register(server);
+    rpc_reflection_register(server);
+    grpc_server_start(server->grpc);
+    rpc_unary_post(server);
+    rpc_health_post(server);
+    rpc_reflection_post(server);
+    rpc_unknown_post(server);
+    add_fd(server, child->stop_fd, &tag_stop);
+    core_add_fds(core, server->epoll_fd, &tag_core);
+    rpc_accept_open(server, (unsigned)child->conf.grpc.max_connections);
+}
+
+/* ---- The queue thread ---- */
+
+static void work_on_core(struct rpc_server *server)
+{
+    uint64_t now_ns = clock_ns();
+    server->attend = false;
+    core_poll(server->core, now_ns);
+    rpc_health_poll(server, now_ns);
+    core_flush(server->core);
+}
+
+/* The next event; without one, what the stores have answered is taken before the thread blocks. */
+static grpc_event next_event(struct rpc_server *server)
+{
+    gpr_timespec wait = {.tv_sec = 1, .clock_type = GPR_TIMESPAN};
+    return grpc_completion_queue_next(server->queue,
+                                      gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), wait), NULL);
+}
+
+static void *run_queue(void *context)
+{
+    struct rpc_server *server = context;
+    for (;;) {
+        grpc_event event = next_event(server);
+        server->turned = true;
+        if (event.type == GRPC_QUEUE_SHUTDOWN)
+            return NULL;
+        if (event.type != GRPC_OP_COMPLETE)
+            continue;
+        pthread_mutex_lock(&server->lock);
+        ((struct rpc_tag *)event.tag)->run(event.tag, event.success);
+        if (server->attend)
+            work_on_core(server);
+        core_flush(server->core);
+        pthread_mutex_unlock(&server->lock);
+    }
+}
+
+/* ---- Draining ---- */
+
+/*
+ * GOAWAY to every connection while calls are still taken, which the C core can do but its header
+ * does not offer. Without it, calls that cross the GOAWAY of a shutdown would be cancelled.
+ */
+extern void send_goaways(grpc_server *server) __asm__("_ZN9grpc_core6Server11SendGoawaysEv")
+    __attribute__((weak));
+
+static void start_draining(struct rpc_server *server, uint64_t now_ns)
+{
+    rpc_accept_stop(server);
+    server->drain_end_ns = now_ns + server->child->conf.drain_timeout_ms * 1000000;
+    pthread_mutex_lock(&server->lock);
+    server->draining = true;
+    server->last_call_ns = now_ns;
+    rpc_health_drain(server);
+    rpc_stream_end_all(server);
+    pthread_mutex_unlock(&server->lock);
+    if (send_goaways)
+        send_goaways(server->grpc);
+    log_info("draining: %u connections are open", rpc_accept_count(server));
+}
+
+static void drain(struct rpc_server *server, uint64_t now_ns)
+{
+    bool late = now_ns >= server->drain_end_ns;
+    unsigned connections = rpc_accept_count(server);
+    pthread_mutex_lock(&server->lock);
+    bool quiet = server->calls == 0 && now_ns >= server->last_call_ns + QUIET_NS;
+    bool close = !server->closing && (late || quiet || connections == 0);
+    server->closing = server->closing || close;
+    pthread_mutex_unlock(&server->lock);
+    if (!close)
+        return;
+    if (late)
+        log_warn("drain_timeout: %u connections are cut off", connections);
+    grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->shut_down);
+    grpc_server_cancel_all_calls(server->grpc);
+}
+
+/* ---- The epoll thread ---- */
+
+static void wait_for_events(struct rpc_server *server, uint64_t wait_ns)
+{
+    struct epoll_event events[EVENTS];
+    struct timespec wait = {(time_t)(wait_ns / 1000000000u), (long)(wait_ns % 1000000000u)};
+    bool noticed = false;
+    int n = epoll_pwait2(server->epoll_fd, events, EVENTS, &wait, NULL);
+    if (n < 0 && errno != EINTR)
+        panic("epoll_pwait2: %s", strerror(errno));
+    uint64_t now_ns = clock_ns();
+    for (int i = 0; i < n; i++) {
+        if (events[i].data.ptr == &server->accept)
+            rpc_accept_notice(server, now_ns);
+        else if (events[i].data.ptr == &tag_core)
+            noticed = true;
+        else if (run_child_stopping(server->child) && server->drain_end_ns == 0)
+            start_draining(server, now_ns);
+    }
+    pthread_mutex_lock(&server->lock);
+    core_awake(server->core, noticed);
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* Returns how long to wait, in ns. */
+static uint64_t turn(struct rpc_server *server)
+{
+    uint64_t now_ns = clock_ns();
+    pthread_mutex_lock(&server->lock);
+    work_on_core(server);
+    uint64_t wait_ns = (uint64_t)core_sleep(server->core, now_ns) * 1000000;
+    pthread_mutex_unlock(&server->lock);
+    rpc_accept_poll(server, now_ns);
+    if (server->drain_end_ns != 0) {
+        drain(server, now_ns);
+        wait_ns = wait_ns < DRAIN_TURN_MS * 1000000 ? wait_ns : DRAIN_TURN_MS * 1000000;
+    }
+    uint64_t accept_ns = rpc_accept_wait(server, now_ns);
+    return wait_ns < accept_ns ? wait_ns : accept_ns;
+}
+
+static void beat(struct rpc_server *server)
+{
+    if (!server->turned)
+        return;
+    server->turned = false;
+    run_child_beat(clock_ms());
+}
+
+void rpc_server_run(struct rpc_server *server)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, run_queue, server) != 0)
+        run_child_fail(RUN_EXIT_FAILURE, "pthread_create: %s", strerror(errno));
+    while (!server->finished) {
+        wait_for_events(server, turn(server));
+        beat(server);
+    }
+    grpc_completion_queue_shutdown(server->queue);
+    pthread_join(thread, NULL);
+    grpc_server_destroy(server->grpc);
+    grpc_completion_queue_destroy(server->queue);
+    rpc_accept_close(server);
+    rpc_unary_free(server);
+    buffer_free(&server->scratch);
+    grpc_shutdown_blocking();
+}

@@ -1,0 +1,258 @@
+/*
+ * unary - see unary.h. Runs in the gRPC workers; panics when memory runs out.
+ *
+ * A call object goes through these states:
+ *
+ *     posted --arrived--> answered at once --------------------> ending --ended--> spare or posted
+ *                |                                                 ^
+ *                +--> open: the core has it, the close is watched --+  done(); nothing is sent when
+ *                                                                      the client went before
+ */
+#include "workers/grpc/unary.h"
+
+#include <stdlib.h>
+
+#include "proto/base/clock.h"
+#include "proto/channel/figures.h"
+#include "workers/grpc/call.h"
+#include "workers/grpc/methods.h"
+
+enum {
+    POSTED = 128,      /* per method: how many may arrive between two turns of the queue thread */
+    SPARES_MAX = 4096, /* objects kept for reuse */
+};
+
+struct rpc_unary {
+    struct rpc_tag arrived, closed, ended;
+    struct rpc_unary *next; /* while spare */
+    const struct rpc_method *method;
+    bool open;       /* the core has it */
+    uint8_t batches; /* started and not yet over */
+    struct rpc_call call;
+    struct core_call core;
+    struct rpc_pool pool;
+};
+
+static void *handles[RPC_METHODS];
+
+/* ---- Objects ---- */
+
+static void run_arrived(struct rpc_tag *tag, bool ok);
+static void run_closed(struct rpc_tag *tag, bool ok);
+static void run_ended(struct rpc_tag *tag, bool ok);
+static void done(struct core_call *core);
+
+static struct rpc_unary *take(struct rpc_server *server)
+{
+    struct rpc_unary *unary = server->spare;
+    if (unary) {
+        server->spare = unary->next;
+        server->spares--;
+        return unary;
+    }
+    unary = malloc(sizeof *unary);
+    if (!unary)
+        panic("out of memory: a call");
+    unary->arrived.run = run_arrived;
+    unary->closed.run = run_closed;
+    unary->ended.run = run_ended;
+    unary->core.done = done;
+    rpc_pool_open(&unary->pool);
+    return unary;
+}
+
+static void give_back(struct rpc_unary *unary)
+{
+    struct rpc_server *server = unary->call.server;
+    rpc_call_clear(&unary->call);
+    rpc_pool_reset(&unary->pool);
+    if (server->spares == SPARES_MAX) {
+        free(unary);
+        return;
+    }
+    unary->next = server->spare;
+    server->spare = unary;
+    server->spares++;
+}
+
+static void post(struct rpc_server *server, const struct rpc_method *method)
+{
+    struct rpc_unary *unary = take(server);
+    struct rpc_call *call = &unary->call;
+    unary->method = method;
+    unary->open = false;
+    unary->batches = 0;
+    rpc_call_init(call, server);
+    grpc_call_error error = grpc_server_request_registered_call(
+        server->grpc, handles[method - rpc_methods], &call->call, &call->deadline, &call->metadata,
+        &call->payload, server->queue, server->queue, &unary->arrived);
+    if (error != GRPC_CALL_OK)
+        panic("gRPC does not wait for %s: %s", method->path, grpc_call_error_to_string(error));
+}
+
+static void batch_over(struct rpc_unary *unary)
+{
+    unary->batches--;
+    if (unary->batches > 0 || unary->open)
+        return;
+    unary->call.server->calls--;
+    give_back(unary);
+}
+
+/* ---- Answering ---- */
+
+static void end(struct rpc_unary *unary, int status, struct bytes text, const struct bytes *message)
+{
+    struct rpc_end how = {
+        .status = (grpc_status_code)status,
+        .text = text,
+        .message = message,
+        .headers = true,
+        .close = unary->batches == 0, /* else it is watched already */
+    };
+    unary->batches++;
+    rpc_call_end(&unary->call, &how, &unary->ended);
+}
+
+static void refuse(struct rpc_unary *unary, const char *why)
+{
+    core_count(unary->call.server->core, FIGURE_BAD_REQUESTS, 1);
+    end(unary, GRPC_STATUS_INVALID_ARGUMENT, bytes_of(why), NULL);
+}
+
+/* What the contract says of a key without a value. */
+static struct bytes not_found_text(struct rpc_unary *unary)
+{
+    struct buffer *text = &unary->call.server->scratch;
+    struct bytes key = unary->core.request.key;
+    buffer_append_text(text, "no value found for ");
+    buffer_append(text, key.data, key.len);
+    return buffer_bytes(text);
+}
+
+static void answer(struct rpc_unary *unary)
+{
+    struct buffer *scratch = &unary->call.server->scratch;
+    enum status status = unary->core.reply.status;
+    scratch->len = 0;
+    if (status == STATUS_NOT_FOUND) {
+        end(unary, GRPC_STATUS_NOT_FOUND, not_found_text(unary), NULL);
+    } else if (status != STATUS_OK) {
+        end(unary, status_info(status)->grpc, bytes_of(unary->core.error), NULL);
+    } else if (!unary->method->encode(&unary->core.reply, scratch)) {
+        end(unary, GRPC_STATUS_FAILED_PRECONDITION, bytes_of(rpc_not_utf8), NULL);
+    } else {
+        struct bytes message = buffer_bytes(scratch);
+        end(unary, GRPC_STATUS_OK, (struct bytes){0}, &message);
+    }
+}
+
+static void done(struct core_call *core)
+{
+    struct rpc_unary *unary = RPC_OF(core, struct rpc_unary, core);
+    unary->open = false;
+    answer(unary);
+}
+
+/* ---- Arriving ---- */
+
+/* On the monotonic clock; 0: none. */
+static uint64_t deadline_ns(gpr_timespec deadline)
+{
+    if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0)
+        return 0;
+    gpr_timespec at = gpr_convert_clock_type(deadline, GPR_CLOCK_MONOTONIC);
+    return at.tv_sec < 0 ? 1 : (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
+}
+
+static void begin(struct rpc_unary *unary)
+{
+    struct rpc_call *call = &unary->call;
+    struct core_call *core = &unary->core;
+    struct rpc_input input = {.pool = &unary->pool, .now_ms = clock_wall_ms()};
+    if (!call->payload) {
+        refuse(unary, "the call has no message");
+        return;
+    }
+    if (!rpc_call_message(call, &input.message)) {
+        end(unary, GRPC_STATUS_UNIMPLEMENTED, bytes_of("compressed messages are not understood"),
+            NULL);
+        return;
+    }
+    core->request = (struct request){.op = unary->method->op};
+    if (!unary->method->decode(&input, &core->request)) {
+        refuse(unary, input.error);
+        return;
+    }
+    core->deadline_ns = deadline_ns(call->deadline);
+    if (core_start(call->server->core, core)) {
+        answer(unary);
+        return;
+    }
+    unary->open = true;
+    unary->batches++;
+    rpc_call_watch(call, &unary->closed);
+}
+
+static void run_arrived(struct rpc_tag *tag, bool ok)
+{
+    struct rpc_unary *unary = RPC_OF(tag, struct rpc_unary, arrived);
+    struct rpc_server *server = unary->call.server;
+    if (!ok) { /* the server shuts down */
+        give_back(unary);
+        return;
+    }
+    server->calls++;
+    if (server->draining)
+        server->last_call_ns = clock_ns();
+    if (!server->closing)
+        post(server, unary->method);
+    begin(unary);
+}
+
+/* The call is over; if the client gave it up, nobody waits for the core's answer any more. */
+static void run_closed(struct rpc_tag *tag, bool ok)
+{
+    struct rpc_unary *unary = RPC_OF(tag, struct rpc_unary, closed);
+    (void)ok;
+    if (unary->open) {
+        core_cancel(unary->call.server->core, &unary->core);
+        unary->open = false;
+    }
+    batch_over(unary);
+}
+
+static void run_ended(struct rpc_tag *tag, bool ok)
+{
+    (void)ok; /* a client that has gone is no failure of ours */
+    batch_over(RPC_OF(tag, struct rpc_unary, ended));
+}
+
+/* ---- The server's side ---- */
+
+void rpc_unary_register(struct rpc_server *server)
+{
+    for (size_t i = 0; i < RPC_METHODS; i++) {
+        handles[i] = grpc_server_register_method(server->grpc, rpc_methods[i].path, NULL,
+                                                 GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
+        if (!handles[i])
+            panic("gRPC does not take the method %s", rpc_methods[i].path);
+    }
+}
+
+void rpc_unary_post(struct rpc_server *server)
+{
+    for (size_t i = 0; i < RPC_METHODS; i++)
+        for (int k = 0; k < POSTED; k++)
+            post(server, &rpc_methods[i]);
+}
+
+void rpc_unary_free(struct rpc_server *server)
+{
+    struct rpc_unary *unary;
+    while ((unary = server->spare)) {
+        server->spare = unary->next;
+        free(unary);
+    }
+    server->spares = 0;
+}
