@@ -1,0 +1,216 @@
+/*
+ * commit - a batch's way to the disk, to the arena and to those who wait; see engine.h.
+ *
+ * Fails only for want of room: then the batch is done again one by one, and what does not fit is
+ * refused. Whatever else goes wrong ends the process before anything was answered.
+ */
+#include "proto/base/clock.h"
+#include "proto/base/failpoint.h"
+#include "store/disk/engine.h"
+
+enum {
+    /* A longer value is read from the database each time: a set of it is costly to publish, and
+     * one value would put much else out of the arena. */
+    SET_PUBLISHED_MAX = 64 * 1024,
+};
+
+/* ---- Transactions ---- */
+
+struct work engine_read(struct engine *engine)
+{
+    if (!engine->reading) {
+        int code = engine->reader
+                       ? mdb_txn_renew(engine->reader)
+                       : mdb_txn_begin(engine->env.lmdb, NULL, MDB_RDONLY, &engine->reader);
+        env_must(&engine->env, code, "begin to read");
+        engine->reading = true;
+    }
+    return (struct work){.env = &engine->env, .txn = engine->reader, .now_ms = clock_wall_ms()};
+}
+
+void engine_stop_reading(struct engine *engine)
+{
+    if (engine->reading)
+        mdb_txn_reset(engine->reader);
+    engine->reading = false;
+}
+
+void engine_begin(struct engine *engine)
+{
+    struct work *work = &engine->work;
+    if (work->txn)
+        return;
+    *work = (struct work){.env = &engine->env, .state = &engine->state, .now_ms = clock_wall_ms()};
+    env_must(&engine->env, mdb_txn_begin(engine->env.lmdb, NULL, 0, &work->txn), "begin to write");
+    room_begin(&engine->room, &engine->env);
+}
+
+void engine_abort(struct engine *engine)
+{
+    if (engine->work.txn)
+        mdb_txn_abort(engine->work.txn);
+    engine->work = (struct work){0};
+    engine->state = engine->committed;
+}
+
+static enum status save(struct engine *engine, size_t first, size_t count)
+{
+    enum status status = record_save_state(&engine->work);
+    if (status == STATUS_OK)
+        status = channels_save(engine->channels, &engine->work, &engine->batch, first, count);
+    return status;
+}
+
+enum status engine_commit(struct engine *engine, size_t first, size_t count)
+{
+    uint64_t start = clock_ns();
+    if (save(engine, first, count) != STATUS_OK) {
+        engine_abort(engine);
+        return STATUS_FULL;
+    }
+    failpoint("disk.before_commit");
+    engine_stop_reading(engine);
+    flush_before_commit(engine->env.flush);
+    int code = mdb_txn_commit(engine->work.txn); /* it is gone in any case */
+    flush_after_commit(engine->env.flush);
+    engine->work = (struct work){0};
+    if (env_status(&engine->env, code, "commit to") != STATUS_OK) {
+        engine_abort(engine);
+        return STATUS_FULL;
+    }
+    failpoint("disk.after_commit");
+    engine->committed = engine->state;
+    engine->commits++;
+    engine->commit_ns += clock_ns() - start;
+    return STATUS_OK;
+}
+
+/* ---- The arena ---- */
+
+void engine_publish(struct engine *engine, enum service service, struct bytes key,
+                    struct bytes value, uint64_t expiry_ms, uint64_t revision)
+{
+    bool wanted = service != SERVICE_SET || (value.len > 0 && value.len <= SET_PUBLISHED_MAX);
+    if (wanted && arena_load(engine->arena, service, key, value, expiry_ms, revision,
+                             clock_wall_ms()) == STATUS_OK)
+        return;
+    /* Also one that has expired: the clock may be set back. */
+    static const struct arena_origin nobody = {.channel = ARENA_NOBODY};
+    (void)!arena_delete(engine->arena, service, key, nobody, 0);
+}
+
+static void publish(struct engine *engine, const struct batch_entry *entry)
+{
+    struct request request = batch_request(&engine->batch, entry);
+    struct reply reply = batch_reply(&engine->batch, entry);
+    enum service service = op_info(request.op)->service;
+    int64_t number;
+    struct bytes value;
+    if (operation_result(&request, &reply, &number, &value) == STATUS_OK) {
+        engine_publish(engine, service, request.key, value, request.expiry_ms, reply.revision);
+    } else {
+        static const struct arena_origin nobody = {.channel = ARENA_NOBODY};
+        (void)!arena_delete(engine->arena, service, request.key, nobody, 0);
+    }
+}
+
+/* ---- The batch ---- */
+
+enum status engine_carry_out(struct engine *engine, struct batch_entry *entry)
+{
+    struct request request = batch_request(&engine->batch, entry);
+    struct reply reply = {.status = STATUS_FULL};
+    struct work *work = &engine->work;
+    enum status status = STATUS_OK;
+    entry->changed = false;
+    engine_begin(engine);
+    if (!operation_grows(request.op) ||
+        room_take(&engine->room, &engine->env, work->txn, request.value.len)) {
+        bool changed = work->changed;
+        work->changed = false;
+        status = operation_carry_out(work, &request, &engine->items, &reply);
+        entry->changed = work->changed;
+        work->changed |= changed;
+    }
+    if (status == STATUS_OK)
+        batch_answer(&engine->batch, entry, &reply);
+    return status;
+}
+
+/* Shows and answers entries that are committed, or changed nothing. */
+static void finish(struct engine *engine, size_t first, size_t count)
+{
+    const struct batch_entry *entries = &engine->batch.entries[first];
+    for (size_t i = 0; i < count; i++)
+        if (entries[i].changed) {
+            publish(engine, &entries[i]);
+            engine->changes++;
+        }
+    failpoint("disk.after_publish");
+    for (size_t i = 0; i < count; i++) {
+        struct reply reply = batch_reply(&engine->batch, &entries[i]);
+        engine->refused += reply.status == STATUS_FULL;
+        engine->callbacks.complete(engine->callbacks.context, entries[i].channel,
+                                   entries[i].sequence, &reply);
+    }
+}
+
+/* All of it in one transaction. False when there is no room for that. */
+static bool settle_together(struct engine *engine)
+{
+    struct batch *batch = &engine->batch;
+    if (engine->carried_out < batch->count)
+        return false;
+    if (!engine->work.changed)
+        engine_abort(engine);
+    else if (engine_commit(engine, 0, batch->count) != STATUS_OK)
+        return false;
+    finish(engine, 0, batch->count);
+    return true;
+}
+
+/* Each in a transaction of its own: what does not fit is refused, the rest goes on. */
+static void settle_singly(struct engine *engine)
+{
+    struct batch *batch = &engine->batch;
+    const struct reply refused = {.status = STATUS_FULL};
+    engine_abort(engine);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct batch_entry *entry = &batch->entries[i];
+        bool done = engine_carry_out(engine, entry) == STATUS_OK &&
+                    (!entry->changed || engine_commit(engine, i, 1) == STATUS_OK);
+        if (!done) {
+            entry->changed = false;
+            batch_answer(batch, entry, &refused);
+        }
+        engine_abort(engine);
+        finish(engine, i, 1);
+    }
+}
+
+/* Says once that it is full, and once that it is over. */
+static void note_room(struct engine *engine, uint64_t refused)
+{
+    bool full = engine->refused > refused;
+    if (full && !engine->was_full)
+        log_warn("no more room in %s: what needs more is refused until something is deleted, or "
+                 "the disk has room again (map_size is %llu bytes)",
+                 engine->env.path,
+                 (unsigned long long)(engine->env.pages_max * engine->env.page_size));
+    engine->was_full = full;
+}
+
+void engine_settle(struct engine *engine)
+{
+    if (engine->batch.count > 0) {
+        uint64_t refused = engine->refused, changes = engine->changes;
+        if (!settle_together(engine))
+            settle_singly(engine);
+        if (engine->refused > refused || engine->changes > changes)
+            note_room(engine, refused);
+        memset(engine->waiting, 0, engine->channel_count * sizeof engine->waiting[0]);
+        batch_clear(&engine->batch);
+        engine->carried_out = 0;
+    }
+    engine_stop_reading(engine);
+}

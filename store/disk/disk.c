@@ -1,0 +1,273 @@
+/*
+ * disk - the engine's table: what the store's loop asks of it. Runs in store-disk; see engine.h.
+ *
+ * DIAGNOSTICS  env.h says when it ends the process. Without room it answers STATUS_FULL, logs that
+ * once, and goes on as soon as there is room.
+ */
+#include "store/disk/disk.h"
+
+#include <stdlib.h>
+
+#include "proto/base/clock.h"
+#include "proto/channel/channel.h"
+#include "store/disk/engine.h"
+#include "store/figures.h"
+
+enum {
+    BATCH_BYTES_MAX = 8 << 20, /* then it is committed within a round */
+    RECLAIM_BATCH = 256,       /* records, in a transaction of their own */
+    ARENA_RECLAIM_BATCH = 256,
+};
+
+/* ---- Reading ---- */
+
+static void complete(struct engine *engine, const struct engine_call *call,
+                     const struct reply *reply)
+{
+    engine->callbacks.complete(engine->callbacks.context, call->channel, call->sequence, reply);
+}
+
+/* From the arena, which has what was committed last if it has the key at all. */
+static bool read_arena(struct engine *engine, const struct engine_call *call)
+{
+    const struct request *request = &call->request;
+    struct arena_entry entry;
+    struct reply reply;
+    enum service service = op_info(request->op)->service;
+    if (arena_get(engine->arena, service, request->key, clock_wall_ms(), &entry) != STATUS_OK)
+        return false;
+    const struct record record = {entry.revision, entry.expiry_ms, entry.value};
+    if (service == SERVICE_SET)
+        reply = (struct reply){.revision = entry.revision, .value = entry.value};
+    else
+        operation_read(request, &record, &reply);
+    complete(engine, call, &reply);
+    return true;
+}
+
+static void read_set(struct engine *engine, const struct engine_call *call)
+{
+    struct work work = engine_read(engine);
+    struct reply reply;
+    (void)!operation_carry_out(&work, &call->request, &engine->items, &reply);
+    complete(engine, call, &reply);
+    if (reply.revision != 0)
+        engine_publish(engine, SERVICE_SET, call->request.key, reply.value, 0, reply.revision);
+}
+
+/* Answers a read from the last commit, and keeps what was found for those that follow. */
+static void read_now(struct engine *engine, const struct engine_call *call)
+{
+    const struct request *request = &call->request;
+    enum service service = op_info(request->op)->service;
+    struct record record;
+    struct reply reply;
+    if (read_arena(engine, call))
+        return;
+    if (service == SERVICE_SET) {
+        read_set(engine, call);
+        return;
+    }
+    struct work work = engine_read(engine);
+    bool found = record_get(&work, service, request->key, &record) == STATUS_OK;
+    operation_read(request, found ? &record : NULL, &reply);
+    complete(engine, call, &reply);
+    if (found)
+        engine_publish(engine, service, request->key, record.value, record.expiry_ms,
+                       record.revision);
+}
+
+/* ---- The engine's table: requests ---- */
+
+static void submit(struct engine *engine, const struct engine_call *call)
+{
+    struct batch *batch = &engine->batch;
+    if (!op_info(call->request.op)->write && engine->waiting[call->channel] == 0) {
+        read_now(engine, call);
+        return;
+    }
+    bool whole = engine->carried_out == batch->count;
+    struct batch_entry *entry = batch_add(batch, call);
+    engine->waiting[call->channel]++;
+    if (whole && engine_carry_out(engine, entry) == STATUS_OK)
+        engine->carried_out = batch->count;
+    if (batch->bytes.len > BATCH_BYTES_MAX)
+        engine_settle(engine);
+}
+
+/* A submission that nothing was done for had no outcome either: its worker sends it again. */
+static void replay(struct engine *engine, const struct engine_call *call)
+{
+    struct reply reply, now;
+    const struct op_info *info = op_info(call->request.op);
+    if (!info->write) {
+        read_now(engine, call);
+        return;
+    }
+    if (!channels_result(engine->channels, call->channel, call->sequence, &reply))
+        reply = (struct reply){.status = STATUS_RESTAGE};
+    if (reply.status == STATUS_OK && info->service == SERVICE_SET) {
+        struct work work = engine_read(engine);
+        struct request request = {.op = OP_SET_GET, .key = call->request.key};
+        (void)!operation_carry_out(&work, &request, &engine->items, &now);
+        reply.value = now.value;
+    }
+    complete(engine, call, &reply);
+}
+
+static uint64_t applied(const struct engine *engine, uint32_t channel)
+{
+    return channels_applied(engine->channels, channel);
+}
+
+static void forget(struct engine *engine, uint32_t channel)
+{
+    engine_begin(engine);
+    if (!channels_forget(engine->channels, &engine->work, channel))
+        engine_abort(engine);
+    else if (engine_commit(engine, 0, 0) != STATUS_OK)
+        run_child_fail(RUN_EXIT_FAILURE, "no room in %s", engine->env.path);
+}
+
+static void hit(struct engine *engine, uint64_t word)
+{
+    arena_hit(engine->arena, word);
+}
+
+/* ---- The engine's table: housekeeping ---- */
+
+static bool reclaim(struct engine *engine, uint64_t now_ms)
+{
+    unsigned count = 0;
+    struct work work = engine_read(engine);
+    uint64_t next_ms = record_next_expiry(&work);
+    engine_stop_reading(engine);
+    if (next_ms == 0 || next_ms > now_ms)
+        return false;
+    engine_begin(engine);
+    if (record_reclaim(&engine->work, RECLAIM_BATCH, &count) != STATUS_OK || count == 0) {
+        engine_abort(engine);
+        return false;
+    }
+    if (engine_commit(engine, 0, 0) == STATUS_OK)
+        engine->expired += count;
+    return count == RECLAIM_BATCH;
+}
+
+static bool tend(struct engine *engine, uint64_t now_wall_ms)
+{
+    bool more =
+        arena_reclaim(engine->arena, now_wall_ms, ARENA_RECLAIM_BATCH) == ARENA_RECLAIM_BATCH;
+    return reclaim(engine, now_wall_ms) || more;
+}
+
+static void stats(const struct engine *engine, struct stats *stats)
+{
+    MDB_envinfo info;
+    mdb_env_info(engine->env.lmdb, &info);
+    const double page = (double)engine->env.page_size;
+    const struct {
+        enum stats_kind kind;
+        const char *name, *help;
+        double value;
+    } figures[] = {
+        {STATS_COUNTER, "strato_disk_commits_total", "Transactions committed.",
+         (double)engine->commits},
+        {STATS_COUNTER, "strato_disk_commit_seconds_total", "Time spent on committing them.",
+         (double)engine->commit_ns / 1e9},
+        {STATS_COUNTER, "strato_disk_changes_total", "Changes in those transactions.",
+         (double)engine->changes},
+        {STATS_COUNTER, "strato_disk_refused_total", "Changes refused for want of room.",
+         (double)engine->refused},
+        {STATS_COUNTER, "strato_disk_expired_total", "Records reclaimed after their time.",
+         (double)engine->expired},
+        {STATS_GAUGE, "strato_disk_sync_seconds", "How long the last sync took (sync = interval).",
+         (double)flush_last_ns(engine->env.flush) / 1e9},
+        {STATS_GAUGE, "strato_disk_map_bytes", "Most that the database may grow to.",
+         (double)engine->env.pages_max * page},
+        {STATS_GAUGE, "strato_disk_file_bytes",
+         "Bytes of the database's file, free pages included.",
+         (double)(info.me_last_pgno + 1) * page},
+    };
+    figures_add_arena(stats, engine->arena, BACKEND_DISK);
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        stats_add(stats, figures[i].kind, figures[i].name, figures[i].help, figures[i].value,
+                  "backend=\"disk\"");
+}
+
+/* ---- The engine's table: opening and closing ---- */
+
+static void open_arena(struct engine *engine)
+{
+    struct arena_report found;
+    char reason[256];
+    engine->arena = arena_writer_open(RUN_FD_ARENA, ARENA_CACHE, clock_wall_ms(), &found, reason,
+                                      sizeof reason);
+    if (!engine->arena)
+        run_child_fail(RUN_EXIT_FAILURE, "%s", reason);
+}
+
+static void report(struct engine *engine, uint64_t start_ns)
+{
+    static const char *const promises[] = {
+        [SYNC_COMMIT] = "commit", [SYNC_INTERVAL] = "interval", [SYNC_OFF] = "off"};
+    unsigned long long records = 0;
+    struct work work = engine_read(engine);
+    for (int i = 0; i < SERVICE_COUNT; i++) {
+        MDB_stat table;
+        env_must(&engine->env, mdb_stat(work.txn, engine->env.tables[i], &table), "read");
+        records += table.ms_entries;
+    }
+    engine_stop_reading(engine);
+    log_info("%s has %llu records, sync = %s, opened in %llu ms", engine->env.path, records,
+             promises[engine->env.sync], (unsigned long long)(clock_ns() - start_ns) / 1000000);
+}
+
+static struct engine *open_engine(const struct run_child *child,
+                                  const struct engine_callbacks *callbacks)
+{
+    uint64_t start = clock_ns();
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (!engine)
+        panic("out of memory");
+    engine->callbacks = *callbacks;
+    engine->channel_count = run_channel_count(&child->conf);
+    env_open(&engine->env, &child->conf);
+    room_open(&engine->room, &engine->env);
+    struct work work = engine_read(engine);
+    record_load_state(&work, &engine->state);
+    engine->committed = engine->state;
+    engine->channels = channels_open(&work, engine->channel_count);
+    open_arena(engine);
+    report(engine, start);
+    return engine;
+}
+
+static void close_engine(struct engine **engine)
+{
+    struct engine *closing = *engine;
+    *engine = NULL;
+    engine_settle(closing);
+    mdb_txn_abort(closing->reader);
+    env_close(&closing->env);
+    arena_writer_close(&closing->arena);
+    channels_close(&closing->channels);
+    batch_free(&closing->batch);
+    buffer_free(&closing->items);
+    free(closing);
+}
+
+const struct engine_ops disk_engine = {
+    .backend = BACKEND_DISK,
+    .batch = CHANNEL_SLOTS,
+    .open = open_engine,
+    .close = close_engine,
+    .applied = applied,
+    .forget = forget,
+    .submit = submit,
+    .replay = replay,
+    .settle = engine_settle,
+    .hit = hit,
+    .tend = tend,
+    .stats = stats,
+};

@@ -1,0 +1,77 @@
+/*
+ * env - the data directory and the LMDB environment in it: opened, checked, locked, closed.
+ *
+ *     PATH/data.mdb    the database            PATH/unsynced    see flush.h
+ *     PATH/lock.mdb    LMDB's readers          PATH/snapshots/  see snapshot.h
+ *     PATH/lock        held while a store runs
+ *
+ * Codes of LMDB are translated here: what is no answer and no lack of room ends the process.
+ */
+#ifndef STRATO_STORE_DISK_ENV_H
+#define STRATO_STORE_DISK_ENV_H
+
+#include <lmdb.h>
+
+#include "proto/conf/conf.h"
+
+/* The database's tables. The first five are the services, by number. */
+enum table {
+    TABLE_ITEM = SERVICE_COUNT, /* the items of sets */
+    TABLE_EXPIRY,               /* what expires, in the order of its time */
+    TABLE_META,                 /* format, our own counters, what each channel has had applied */
+    TABLE_COUNT
+};
+
+enum {
+    ENV_FORMAT = 1,     /* of everything in the database */
+    ENV_PATH_MAX = 600, /* of a file in the data directory, with its NUL */
+};
+
+struct flush;
+
+struct env {
+    MDB_env *lmdb;
+    MDB_dbi tables[TABLE_COUNT];
+    char path[CONF_TEXT_MAX]; /* the data directory; absolute */
+    enum sync_mode sync;
+    size_t page_size;
+    uint64_t pages_max; /* pages of the map */
+    int lock_fd;
+    int data_fd; /* LMDB's own */
+    struct flush *flush;
+};
+
+/*
+ * Opens or creates. Ends the process through run_child_fail() with what is wrong: not ours, in use,
+ * not readable, of another format, damaged.
+ */
+void env_open(struct env *env, const struct conf *conf);
+/* Everything is on disk after it, whatever the sync mode. */
+void env_close(struct env *env);
+
+/* Names a file in the data directory. path holds ENV_PATH_MAX bytes. */
+void env_path(const char *directory, const char *name, char *path);
+/* Makes the names in a directory durable. False with errno set. */
+bool env_sync_directory(const char *path);
+
+/*
+ * STATUS_OK, STATUS_NOT_FOUND, or STATUS_FULL (no room in the map or on the disk: the transaction
+ * is of no more use but to be aborted). Anything else is logged as "cannot WHAT" and ends the
+ * process at once: what was not answered is carried out by its successor.
+ */
+enum status env_status(const struct env *env, int code, const char *what) MUST_CHECK;
+/* The same where only success is possible. */
+void env_must(const struct env *env, int code, const char *what);
+/* Logs "cannot WHAT PATH: why" and ends the process. */
+_Noreturn void env_fatal(const struct env *env, const char *what, const char *why);
+
+static inline MDB_val env_val(struct bytes bytes)
+{
+    return (MDB_val){bytes.len, (void *)(uintptr_t)bytes.data};
+}
+static inline struct bytes env_bytes(MDB_val val)
+{
+    return (struct bytes){val.mv_data, val.mv_size};
+}
+
+#endif

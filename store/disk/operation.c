@@ -1,0 +1,221 @@
+/*
+ * operation - see operation.h. Runs in store-disk.
+ */
+#include "store/disk/operation.h"
+
+static enum service service_of(const struct request *request)
+{
+    return op_info(request->op)->service;
+}
+
+/* ---- Reading ---- */
+
+/* A counter is eight bytes, a flag one; a missing one is 0. */
+void operation_read(const struct request *request, const struct record *record,
+                    struct reply *reply_r)
+{
+    enum service service = service_of(request);
+    bool number = service == SERVICE_COUNTER || service == SERVICE_FLAG;
+    *reply_r = (struct reply){.status = number || record ? STATUS_OK : STATUS_NOT_FOUND};
+    if (!record)
+        return;
+    reply_r->revision = record->revision;
+    if (number)
+        memcpy(&reply_r->number, record->value.data,
+               record->value.len < sizeof reply_r->number ? record->value.len
+                                                          : sizeof reply_r->number);
+    else
+        reply_r->value = record->value;
+}
+
+static enum status get(struct work *work, const struct request *request, struct buffer *scratch,
+                       struct reply *reply)
+{
+    struct record record;
+    (void)scratch;
+    bool found = record_get(work, service_of(request), request->key, &record) == STATUS_OK;
+    operation_read(request, found ? &record : NULL, reply);
+    return STATUS_OK;
+}
+
+/* ---- Values: cache and kv ---- */
+
+static enum status put_value(struct work *work, const struct request *request,
+                             struct buffer *scratch, struct reply *reply)
+{
+    (void)scratch;
+    return record_put(work, service_of(request), request->key, request->value, request->expiry_ms,
+                      &reply->revision);
+}
+
+static enum status delete_value(struct work *work, const struct request *request,
+                                struct buffer *scratch, struct reply *reply)
+{
+    (void)scratch;
+    enum status status = record_delete(work, service_of(request), request->key);
+    if (status == STATUS_FULL)
+        return STATUS_FULL;
+    reply->status = status;
+    return STATUS_OK;
+}
+
+/* ---- Numbers: counters and flags ---- */
+
+static enum status increment(struct work *work, const struct request *request,
+                             struct buffer *scratch, struct reply *reply)
+{
+    int64_t sum;
+    (void)!get(work, request, scratch, reply);
+    if (__builtin_add_overflow(reply->number, request->number, &sum)) {
+        reply->status = STATUS_OUT_OF_RANGE;
+        return STATUS_OK;
+    }
+    reply->number = sum;
+    return record_put(work, SERVICE_COUNTER, request->key,
+                      (struct bytes){(uint8_t *)&sum, sizeof sum}, 0, &reply->revision);
+}
+
+static enum status set_flag(struct work *work, const struct request *request,
+                            struct buffer *scratch, struct reply *reply)
+{
+    const uint8_t flag = request->number != 0;
+    (void)scratch;
+    reply->number = flag;
+    return record_put(work, SERVICE_FLAG, request->key, (struct bytes){&flag, 1}, 0,
+                      &reply->revision);
+}
+
+/* ---- Sets ---- */
+
+/* The root of a set; all zero when there is none. */
+static void get_root(const struct work *work, struct bytes key, struct set_root *root_r,
+                     uint64_t *revision_r)
+{
+    struct record record;
+    *root_r = (struct set_root){0};
+    if (record_get(work, SERVICE_SET, key, &record) != STATUS_OK ||
+        record.value.len != sizeof *root_r)
+        return;
+    memcpy(root_r, record.value.data, sizeof *root_r);
+    *revision_r = record.revision;
+}
+
+static void answer_items(const struct work *work, const struct set_root *root,
+                         struct buffer *scratch, struct reply *reply)
+{
+    scratch->len = 0;
+    if (root->items > 0)
+        record_items(work, root, scratch);
+    reply->value = buffer_bytes(scratch);
+}
+
+static enum status get_set(struct work *work, const struct request *request, struct buffer *scratch,
+                           struct reply *reply)
+{
+    struct set_root root;
+    get_root(work, request->key, &root, &reply->revision);
+    answer_items(work, &root, scratch, reply);
+    return STATUS_OK;
+}
+
+static enum status put_root(struct work *work, struct bytes key, const struct set_root *root,
+                            uint64_t *revision_r)
+{
+    return record_put(work, SERVICE_SET, key, (struct bytes){(const uint8_t *)root, sizeof *root},
+                      0, revision_r);
+}
+
+static enum status add_item(struct work *work, const struct request *request,
+                            struct buffer *scratch, struct reply *reply)
+{
+    struct set_root root;
+    get_root(work, request->key, &root, &reply->revision);
+    if (root.id == 0)
+        root.id = ++work->state->set_id;
+    enum status status = record_add_item(work, root.id, request->value);
+    if (status == STATUS_OK) {
+        root.items++;
+        root.packed += 2 + request->value.len;
+        status = put_root(work, request->key, &root, &reply->revision);
+    }
+    if (status == STATUS_FULL)
+        return STATUS_FULL;
+    answer_items(work, &root, scratch, reply);
+    return STATUS_OK;
+}
+
+static enum status remove_item(struct work *work, const struct request *request,
+                               struct buffer *scratch, struct reply *reply)
+{
+    struct set_root root;
+    get_root(work, request->key, &root, &reply->revision);
+    enum status status =
+        root.id ? record_remove_item(work, root.id, request->value) : STATUS_NOT_FOUND;
+    if (status == STATUS_OK) {
+        root.items--;
+        root.packed -= 2 + request->value.len;
+        if (root.items > 0) {
+            status = put_root(work, request->key, &root, &reply->revision);
+        } else {
+            status = record_delete(work, SERVICE_SET, request->key);
+            reply->revision = 0;
+        }
+    }
+    if (status == STATUS_FULL)
+        return STATUS_FULL;
+    answer_items(work, &root, scratch, reply);
+    return STATUS_OK;
+}
+
+/* ---- The table ---- */
+
+static const struct {
+    enum status (*carry_out)(struct work *work, const struct request *request,
+                             struct buffer *scratch, struct reply *reply);
+    bool grows;
+} operations[OP_COUNT] = {
+    [OP_CACHE_GET] = {get, false},
+    [OP_CACHE_SET] = {put_value, true},
+    [OP_COUNTER_GET] = {get, false},
+    [OP_COUNTER_INCREMENT] = {increment, true},
+    [OP_FLAG_GET] = {get, false},
+    [OP_FLAG_SET] = {set_flag, true},
+    [OP_KV_GET] = {get, false},
+    [OP_KV_PUT] = {put_value, true},
+    [OP_KV_DELETE] = {delete_value, false},
+    [OP_SET_GET] = {get_set, false},
+    [OP_SET_ADD] = {add_item, true},
+    [OP_SET_REMOVE] = {remove_item, false},
+};
+
+enum status operation_carry_out(struct work *work, const struct request *request,
+                                struct buffer *scratch, struct reply *reply_r)
+{
+    *reply_r = (struct reply){0};
+    return operations[request->op].carry_out(work, request, scratch, reply_r);
+}
+
+bool operation_grows(enum op op)
+{
+    return operations[op].grows;
+}
+
+enum status operation_result(const struct request *request, const struct reply *reply,
+                             int64_t *number_r, struct bytes *value_r)
+{
+    *number_r = reply->number; /* little-endian, so a flag's byte comes first */
+    switch (service_of(request)) {
+    case SERVICE_COUNTER:
+        *value_r = (struct bytes){(const uint8_t *)number_r, sizeof *number_r};
+        return STATUS_OK;
+    case SERVICE_FLAG:
+        *value_r = (struct bytes){(const uint8_t *)number_r, 1};
+        return STATUS_OK;
+    case SERVICE_SET:
+        *value_r = reply->value;
+        return reply->value.len > 0 ? STATUS_OK : STATUS_NOT_FOUND;
+    default:
+        *value_r = request->value;
+        return request->op == OP_KV_DELETE ? STATUS_NOT_FOUND : STATUS_OK;
+    }
+}

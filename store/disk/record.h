@@ -1,0 +1,82 @@
+/*
+ * record - what the tables hold, and reading and changing it in a transaction.
+ *
+ *     cache, counter, flag, kv   key -> header, value (as in the arena: a counter is eight bytes)
+ *     set      key -> header, struct set_root
+ *     item     id of the set (8 bytes, big-endian), item -> nothing
+ *     expiry   time in ms (8 bytes, big-endian), service (1 byte), key -> nothing
+ *     meta     "STRATO-DISK" -> format; "state" -> struct state; "channel" + number: channels.h
+ *
+ * All numbers little-endian but where their order as keys counts.
+ */
+#ifndef STRATO_STORE_DISK_RECORD_H
+#define STRATO_STORE_DISK_RECORD_H
+
+#include "proto/base/op.h"
+#include "proto/base/set.h"
+#include "store/disk/env.h"
+
+enum { RECORD_FORMAT = 1 };
+
+/* Before every value. */
+struct record_header {
+    uint8_t format;
+    uint64_t revision;
+    uint64_t expiry_ms; /* ms since the epoch; 0 never */
+} __attribute__((packed));
+
+/* The items of a set are kept one by one, so that changing one writes no others. */
+struct set_root {
+    uint64_t id;
+    uint64_t items;
+    uint64_t packed; /* bytes of all items as proto/base/set.h packs them */
+} __attribute__((packed));
+
+/* What goes on from transaction to transaction. */
+struct state {
+    uint64_t revision; /* the last one given */
+    uint64_t set_id;   /* likewise */
+};
+
+/* One transaction and what it has done so far. */
+struct work {
+    struct env *env;
+    MDB_txn *txn;
+    struct state *state; /* NULL when it only reads */
+    uint64_t now_ms;
+    bool changed;
+};
+
+struct record {
+    uint64_t revision;
+    uint64_t expiry_ms;
+    struct bytes value; /* in the database; valid until the next change in the transaction */
+};
+
+/* STATUS_OK; STATUS_NOT_FOUND, also when it has expired. */
+enum status record_get(const struct work *work, enum service service, struct bytes key,
+                       struct record *record_r) MUST_CHECK;
+/* Stores a record with the next revision. value must not lie in the database. STATUS_OK, or
+ * STATUS_FULL: then the transaction must be aborted. */
+enum status record_put(struct work *work, enum service service, struct bytes key,
+                       struct bytes value, uint64_t expiry_ms, uint64_t *revision_r) MUST_CHECK;
+/* STATUS_OK; STATUS_NOT_FOUND (missing, or expired); STATUS_FULL as above. */
+enum status record_delete(struct work *work, enum service service, struct bytes key) MUST_CHECK;
+
+/* Removes up to limit records that have expired; *count_r says how many. STATUS_OK or
+ * STATUS_FULL. */
+enum status record_reclaim(struct work *work, unsigned limit, unsigned *count_r) MUST_CHECK;
+
+/* The earliest time at which a record expires; 0 when none ever does. */
+uint64_t record_next_expiry(const struct work *work);
+
+/* Appends the packed items of a set. */
+void record_items(const struct work *work, const struct set_root *root, struct buffer *items);
+/* Adds and removes. STATUS_OK; STATUS_NOT_FOUND when it is already so; STATUS_FULL. */
+enum status record_add_item(const struct work *work, uint64_t set, struct bytes item) MUST_CHECK;
+enum status record_remove_item(const struct work *work, uint64_t set, struct bytes item) MUST_CHECK;
+
+void record_load_state(const struct work *work, struct state *state_r);
+enum status record_save_state(const struct work *work) MUST_CHECK;
+
+#endif
