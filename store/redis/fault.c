@@ -1,0 +1,108 @@
+/*
+ * fault - see fault.h. Runs in store-redis. A text from Redis is a peer's word: what does not fit
+ * is FAULT_OTHER.
+ */
+#include "store/redis/fault.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "store/redis/slot.h"
+
+static const struct row {
+    enum redis_fault fault;
+    const char *text;
+} begins[] = {
+    {FAULT_MOVED, "MOVED "},
+    {FAULT_ASK, "ASK "},
+    {FAULT_WAIT, "TRYAGAIN "},
+    {FAULT_WAIT, "CLUSTERDOWN "},
+    {FAULT_WAIT, "LOADING "},
+    {FAULT_WAIT, "MASTERDOWN "},
+    {FAULT_WAIT, "BUSY "},
+    {FAULT_FULL, "OOM "},
+    {FAULT_READ_ONLY, "READONLY "},
+    {FAULT_SUSPENDED, "MISCONF "},
+    {FAULT_SUSPENDED, "NOREPLICAS "},
+    {FAULT_ACCESS, "NOAUTH "},
+    {FAULT_ACCESS, "WRONGPASS "},
+    {FAULT_ACCESS, "NOPERM "},
+    {FAULT_ACCESS, "DENIED "},
+    {FAULT_WRONG_TYPE, "WRONGTYPE "},
+    {FAULT_WRONG_TYPE, "ERR value is not an integer"},
+    {FAULT_RANGE, "ERR increment or decrement would overflow"},
+};
+
+static const struct {
+    const char *name;
+    enum status status;
+} faults[FAULT_COUNT] = {
+    [FAULT_OTHER] = {"other", STATUS_INTERNAL},
+    [FAULT_MOVED] = {"moved", STATUS_UNAVAILABLE},
+    [FAULT_ASK] = {"ask", STATUS_UNAVAILABLE},
+    [FAULT_WAIT] = {"wait", STATUS_UNAVAILABLE},
+    [FAULT_FULL] = {"full", STATUS_FULL},
+    [FAULT_READ_ONLY] = {"read_only", STATUS_UNAVAILABLE},
+    [FAULT_SUSPENDED] = {"suspended", STATUS_UNAVAILABLE},
+    [FAULT_ACCESS] = {"access", STATUS_UNAVAILABLE},
+    [FAULT_WRONG_TYPE] = {"wrong_type", STATUS_WRONG_TYPE},
+    [FAULT_RANGE] = {"range", STATUS_OUT_OF_RANGE},
+};
+
+static const struct row *row_of(struct bytes text)
+{
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+        size_t len = strlen(begins[i].text);
+        if (text.len >= len && memcmp(text.data, begins[i].text, len) == 0)
+            return &begins[i];
+    }
+    return NULL;
+}
+
+enum redis_fault redis_fault_of(struct bytes text)
+{
+    /* Before Redis 7: "ERR Error running script (call to f_...): @user_script:1: WRONGTYPE ...". */
+    static const char script[] = "ERR Error running script", line[] = "@user_script:";
+    if (text.len > sizeof script && memcmp(text.data, script, sizeof script - 1) == 0) {
+        const uint8_t *at = memmem(text.data, text.len, line, sizeof line - 1);
+        const uint8_t *end = text.data + text.len;
+        const uint8_t *space = at ? memchr(at, ' ', (size_t)(end - at)) : NULL;
+        if (space)
+            text = (struct bytes){space + 1, (size_t)(end - space - 1)};
+    }
+    const struct row *row = row_of(text);
+    return row ? row->fault : FAULT_OTHER;
+}
+
+enum status redis_fault_status(enum redis_fault fault)
+{
+    return faults[fault].status;
+}
+
+const char *redis_fault_name(enum redis_fault fault)
+{
+    return faults[fault].name;
+}
+
+bool redis_fault_target(struct bytes text, struct redis_target *target_r)
+{
+    char copy[REDIS_HOST_MAX + 32];
+    char *end;
+    if (text.len >= sizeof copy || memchr(text.data, '\0', text.len))
+        return false;
+    memcpy(copy, text.data, text.len);
+    copy[text.len] = '\0';
+    const char *number = strchr(copy, ' ');
+    char *host = number ? strchr(number + 1, ' ') : NULL;
+    char *colon = host ? strrchr(++host, ':') : NULL;
+    if (!colon || colon - host >= REDIS_HOST_MAX)
+        return false;
+    unsigned long slot = strtoul(number + 1, &end, 10);
+    if (end != host - 1 || slot >= REDIS_SLOTS)
+        return false;
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    *colon = '\0';
+    *target_r = (struct redis_target){.slot = (unsigned)slot, .port = (uint16_t)port};
+    snprintf(target_r->host, sizeof target_r->host, "%s", host);
+    return !*end && port >= 1 && port <= UINT16_MAX;
+}

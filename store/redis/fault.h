@@ -1,0 +1,44 @@
+/*
+ * fault - what an error that Redis answered means for a request. Pure.
+ *
+ * With every one of them the command was not carried out, so whatever it was may be sent again.
+ */
+#ifndef STRATO_STORE_REDIS_FAULT_H
+#define STRATO_STORE_REDIS_FAULT_H
+
+#include "proto/base/bytes.h"
+#include "proto/base/status.h"
+
+enum redis_fault {
+    FAULT_OTHER,      /* not foreseen */
+    FAULT_MOVED,      /* another node has the slot; redis_fault_target() */
+    FAULT_ASK,        /* another node has this key, while its slot is on its way there */
+    FAULT_WAIT,       /* not now: it loads, the cluster is down or electing, a script runs */
+    FAULT_FULL,       /* maxmemory is reached */
+    FAULT_READ_ONLY,  /* a replica */
+    FAULT_SUSPENDED,  /* takes no writes for now: cannot save, or too few replicas */
+    FAULT_ACCESS,     /* no or a wrong password, or no permission */
+    FAULT_WRONG_TYPE, /* the key holds something else */
+    FAULT_RANGE,      /* the sum leaves int64 */
+    FAULT_COUNT
+};
+
+/* Classifies the text of an error, also of one raised within a script. Never logs. */
+enum redis_fault redis_fault_of(struct bytes text);
+/* What to answer when it is not waited out. */
+enum status redis_fault_status(enum redis_fault fault);
+/* For logs and metrics: "moved", "full". */
+const char *redis_fault_name(enum redis_fault fault);
+
+enum { REDIS_HOST_MAX = 256 };
+
+struct redis_target {
+    unsigned slot;
+    char host[REDIS_HOST_MAX]; /* empty: the host that answered */
+    uint16_t port;
+};
+
+/* Reads "MOVED 3999 127.0.0.1:6381" or the same with ASK. False when it is garbled. */
+bool redis_fault_target(struct bytes text, struct redis_target *target_r);
+
+#endif

@@ -1,0 +1,503 @@
+/*
+ * redis - the engine whose data is in a Redis server or a Redis Cluster. Runs in store-redis.
+ *
+ * submit() appends a command to the connection of its database or node, settle() writes once per
+ * connection, answers complete as they come. Nothing waits for Redis: the store's loop watches the
+ * engine's epoll descriptor, and a timer wakes it for what is due.
+ *
+ * What can go wrong, for a request:
+ *     Redis refuses it                 it was not carried out: see fault.h
+ *     the connection ends before it    it was not carried out: sent again
+ *       was all written
+ *     the connection ends after that   an increment is answered STATUS_UNKNOWN; everything else can
+ *                                      be done twice and is sent again
+ *     it is due                        STATUS_UNKNOWN for an increment that was sent, else
+ *                                      STATUS_UNAVAILABLE
+ * New requests for a server that is away are refused at once.
+ *
+ * DIAGNOSTICS  Errors of Redis that an operator must see to are logged, at most one per second.
+ */
+#include "store/redis/redis.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "store/redis/answer.h"
+#include "store/redis/call.h"
+#include "store/redis/greeting.h"
+#include "store/redis/map.h"
+#include "store/redis/slot.h"
+
+#define MS       1000000ull
+#define RETRY_NS (5 * MS)    /* between looks at requests that wait for a server */
+#define PAUSE_NS (20 * MS)   /* before what Redis would not do now is tried again */
+#define QUIET_NS (1000 * MS) /* between complaints */
+
+enum {
+    BATCH = 128,        /* requests of one channel before the next has its turn */
+    EVENTS = 64,        /* taken from epoll at once */
+    REDIRECTED_MAX = 8, /* times that a request is sent on without a pause */
+};
+
+struct engine {
+    struct engine_callbacks callbacks;
+    const struct conf *conf;
+    struct redis_url url;
+    int epoll_fd, timer_fd;
+    uint64_t armed_ns; /* when the timer rings; 0: it does not */
+    uint64_t now_ns;   /* of this round */
+    struct redis_links links;
+    struct redis_link *databases[SERVICE_COUNT]; /* a single server's; NULL: not in use */
+    struct redis_map *map;                       /* of a cluster, or NULL */
+    struct redis_open open;
+    struct redis_queue waiting; /* for a server */
+    struct buffer scratch;
+    uint64_t quiet_ns; /* no complaint before this */
+    struct redis_link_figures links_figures;
+    uint64_t faults[FAULT_COUNT], redirected, repeated, unknown;
+};
+
+/* ---- The end of a call ---- */
+
+static void finish(struct engine *engine, struct redis_call *call, const struct reply *reply)
+{
+    engine->callbacks.complete(engine->callbacks.context, call->channel, call->sequence, reply);
+    redis_open_remove(&engine->open, call);
+    call->answered = true;
+    if (reply->status == STATUS_UNKNOWN)
+        engine->unknown++;
+    if (!call->linked)
+        free(call);
+}
+
+static void finish_with(struct engine *engine, struct redis_call *call, enum status status)
+{
+    struct reply reply = {.status = status};
+    finish(engine, call, &reply);
+}
+
+/* Everything else leaves the same behind when it is done twice. */
+static bool once_only(const struct redis_call *call)
+{
+    return call->request.op == OP_COUNTER_INCREMENT;
+}
+
+/* ---- On its way ---- */
+
+static void call_done(struct redis_item *item, struct redis_link *link, const redisReply *answer,
+                      bool sent);
+
+static void wait_for_server(struct engine *engine, struct redis_call *call)
+{
+    redis_queue_add(&engine->waiting, call);
+}
+
+static void send_to(struct engine *engine, struct redis_call *call, struct redis_link *link,
+                    bool asking)
+{
+    struct redis_command command;
+    redis_command_make(&command, &call->request, call->key, clock_wall_ms());
+    call->item.done = call_done;
+    call->item.asking = asking;
+    call->linked = true;
+    engine->repeated += call->repeated;
+    redis_link_append(link, &call->item, &command, engine->now_ns);
+}
+
+static struct redis_link *link_of(struct engine *engine, const struct redis_call *call)
+{
+    if (engine->map)
+        return redis_map_link(engine->map, redis_slot(call->key));
+    return engine->databases[op_info(call->request.op)->service];
+}
+
+static void route(struct engine *engine, struct redis_call *call)
+{
+    struct redis_link *link = link_of(engine, call);
+    if (!link)
+        finish_with(engine, call, STATUS_INVALID); /* a service that is not kept here */
+    else if (engine->now_ns >= call->deadline_ns)
+        finish_with(engine, call, STATUS_DEADLINE);
+    else if (redis_link_ready(link))
+        send_to(engine, call, link, false);
+    else if (call->patient || !redis_link_hopeless(link))
+        wait_for_server(engine, call);
+    else
+        finish_with(engine, call, STATUS_UNAVAILABLE);
+}
+
+/* ---- When Redis refuses ---- */
+
+static void complain(struct engine *engine, const struct redis_call *call,
+                     const struct redis_link *link, const char *text)
+{
+    if (engine->now_ns < engine->quiet_ns)
+        return;
+    engine->quiet_ns = engine->now_ns + QUIET_NS;
+    log_error("redis %s:%u refuses %s: %s", redis_link_host(link), redis_link_port(link),
+              op_info(call->request.op)->name, text);
+}
+
+static void pause_call(struct engine *engine, struct redis_call *call)
+{
+    call->patient = true;
+    call->pause_ns = engine->now_ns + PAUSE_NS;
+    wait_for_server(engine, call);
+}
+
+static void redirect(struct engine *engine, struct redis_call *call, struct redis_link *from,
+                     enum redis_fault fault, struct bytes text)
+{
+    struct redis_target target;
+    if (!engine->map || !redis_fault_target(text, &target)) {
+        complain(engine, call, from, engine->map ? "garbled redirection" : "it is a cluster");
+        finish_with(engine, call, STATUS_UNAVAILABLE);
+        return;
+    }
+    engine->redirected++;
+    if (fault == FAULT_MOVED)
+        redis_map_moved(engine->map, &target, from);
+    struct redis_link *link = redis_map_node(engine->map, &target, from);
+    call->patient = true;
+    if (++call->redirected % REDIRECTED_MAX == 0 || !link)
+        pause_call(engine, call);
+    else if (redis_link_ready(link))
+        send_to(engine, call, link, fault == FAULT_ASK);
+    else
+        wait_for_server(engine, call);
+}
+
+static void refused(struct engine *engine, struct redis_call *call, struct redis_link *link,
+                    const redisReply *answer)
+{
+    struct bytes text = {(const uint8_t *)answer->str, answer->len};
+    enum redis_fault fault = redis_fault_of(text);
+    engine->faults[fault]++;
+    switch (fault) {
+    case FAULT_MOVED:
+    case FAULT_ASK:
+        redirect(engine, call, link, fault, text);
+        return;
+    case FAULT_WAIT:
+        if (engine->map)
+            redis_map_doubt(engine->map);
+        pause_call(engine, call);
+        return;
+    case FAULT_READ_ONLY:
+        if (engine->map)
+            redis_map_doubt(engine->map);
+        complain(engine, call, link, answer->str);
+        break;
+    case FAULT_ACCESS:
+    case FAULT_SUSPENDED:
+    case FAULT_OTHER:
+        complain(engine, call, link, answer->str);
+        break;
+    default:
+        break;
+    }
+    finish_with(engine, call, redis_fault_status(fault));
+}
+
+/* ---- When Redis answers, or will not any more ---- */
+
+static void lost(struct engine *engine, struct redis_call *call, bool sent)
+{
+    if (sent && once_only(call)) {
+        finish_with(engine, call, STATUS_UNKNOWN);
+        return;
+    }
+    call->repeated |= sent;
+    call->patient = true;
+    wait_for_server(engine, call);
+}
+
+static void call_done(struct redis_item *item, struct redis_link *link, const redisReply *answer,
+                      bool sent)
+{
+    struct redis_call *call = (struct redis_call *)item;
+    struct engine *engine = call->engine;
+    call->linked = false;
+    if (call->answered) {
+        free(call);
+    } else if (!answer) {
+        lost(engine, call, sent);
+    } else if (answer->type == REDIS_REPLY_ERROR) {
+        refused(engine, call, link, answer);
+    } else {
+        const struct redis_asked asked = {.op = call->request.op,
+                                          .number = call->request.number,
+                                          .repeated = call->repeated,
+                                          .max_value = engine->conf->max_value};
+        struct reply reply = redis_answer(&asked, answer, &engine->scratch);
+        if (reply.status == STATUS_INTERNAL)
+            complain(engine, call, link, "an answer of the wrong kind");
+        finish(engine, call, &reply);
+    }
+}
+
+/* ---- Time ---- */
+
+static void retry_waiting(struct engine *engine)
+{
+    struct redis_queue waiting = engine->waiting;
+    struct redis_call *call;
+    engine->waiting = (struct redis_queue){0};
+    while ((call = redis_queue_take(&waiting))) {
+        if (engine->now_ns >= call->due_ns)
+            finish_with(engine, call, STATUS_UNAVAILABLE);
+        else if (engine->now_ns < call->pause_ns)
+            wait_for_server(engine, call);
+        else
+            route(engine, call);
+    }
+}
+
+/* Those that a link still has stay there, so that their answers are known when they come. Those
+ * that wait were seen to just before. */
+static void expire(struct engine *engine)
+{
+    struct redis_call *call;
+    while ((call = engine->open.oldest) && engine->now_ns >= call->due_ns)
+        finish_with(engine, call, once_only(call) ? STATUS_UNKNOWN : STATUS_UNAVAILABLE);
+}
+
+/* Wakes us at a moment. A timer that rings too early does no harm, so it is seldom set. */
+static void arm(struct engine *engine, uint64_t at_ns)
+{
+    if (at_ns == UINT64_MAX || (engine->armed_ns != 0 && engine->armed_ns <= at_ns))
+        return;
+    const struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at_ns / 1000000000),
+                                                 .tv_nsec = (long)(at_ns % 1000000000)}};
+    if (timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) != 0)
+        panic("timerfd_settime: %s", strerror(errno));
+    engine->armed_ns = at_ns;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void take_events(struct engine *engine)
+{
+    struct epoll_event events[EVENTS];
+    int count = epoll_wait(engine->epoll_fd, events, EVENTS, 0);
+    for (int i = 0; i < count; i++) {
+        uint64_t rings;
+        if (events[i].data.ptr)
+            redis_link_event(events[i].data.ptr, events[i].events, engine->now_ns);
+        else if (read(engine->timer_fd, &rings, sizeof rings) > 0)
+            engine->armed_ns = 0;
+    }
+}
+
+static void poll(struct engine *engine, uint64_t now_ns)
+{
+    engine->now_ns = now_ns;
+    take_events(engine);
+    uint64_t next = redis_links_tend(&engine->links, now_ns);
+    if (engine->map)
+        next = sooner(next, redis_map_tend(engine->map, now_ns));
+    retry_waiting(engine);
+    expire(engine);
+    redis_links_flush(&engine->links);
+    if (engine->open.oldest)
+        next = sooner(next, engine->open.oldest->due_ns);
+    if (engine->waiting.first)
+        next = sooner(next, now_ns + RETRY_NS);
+    arm(engine, next);
+}
+
+/* ---- The engine's table ---- */
+
+static struct redis_call *admit(struct engine *engine, const struct engine_call *from)
+{
+    enum service service = op_info(from->request.op)->service;
+    struct redis_call *call = redis_call_new(from, engine->map ? redis_prefix(service) : "");
+    call->engine = engine;
+    call->due_ns = engine->now_ns + engine->conf->redis_timeout_ms * MS;
+    redis_open_add(&engine->open, call);
+    return call;
+}
+
+static void submit(struct engine *engine, const struct engine_call *from)
+{
+    route(engine, admit(engine, from));
+}
+
+/* A predecessor may have sent it. */
+static void replay(struct engine *engine, const struct engine_call *from)
+{
+    struct redis_call *call = admit(engine, from);
+    if (once_only(call)) {
+        finish_with(engine, call, STATUS_UNKNOWN);
+        return;
+    }
+    call->repeated = true;
+    call->patient = true;
+    route(engine, call);
+}
+
+static void settle(struct engine *engine)
+{
+    redis_links_flush(&engine->links);
+    if (engine->open.oldest)
+        arm(engine, engine->open.oldest->due_ns);
+}
+
+static void forget(struct engine *engine, uint32_t channel)
+{
+    (void)engine; /* what was sent for a channel is written in the channel */
+    (void)channel;
+}
+
+static void hit(struct engine *engine, uint64_t word)
+{
+    (void)engine; /* no arena, no hits */
+    (void)word;
+}
+
+static bool tend(struct engine *engine, uint64_t now_wall_ms)
+{
+    (void)engine; /* Redis does its own housekeeping */
+    (void)now_wall_ms;
+    return false;
+}
+
+static int engine_fd(const struct engine *engine)
+{
+    return engine->epoll_fd;
+}
+
+static void stats(const struct engine *engine, struct stats *stats)
+{
+    const struct {
+        enum stats_kind kind;
+        const char *name, *help;
+        uint64_t value;
+    } figures[] = {
+        {STATS_GAUGE, "strato_redis_connections", "Connections to Redis that are wanted.",
+         engine->links.count},
+        {STATS_GAUGE, "strato_redis_connected", "Connections to Redis that answer.",
+         redis_links_ready(&engine->links)},
+        {STATS_COUNTER, "strato_redis_connects_total", "Connections to Redis that were made.",
+         engine->links_figures.connects},
+        {STATS_COUNTER, "strato_redis_losses_total", "Connections to Redis that broke.",
+         engine->links_figures.losses},
+        {STATS_GAUGE, "strato_redis_in_flight", "Commands that Redis has not answered yet.",
+         engine->links_figures.in_flight},
+        {STATS_COUNTER, "strato_redis_redirected_total",
+         "Commands that a node of the cluster sent on to another.", engine->redirected},
+        {STATS_COUNTER, "strato_redis_repeated_total",
+         "Commands sent again because their answer was lost.", engine->repeated},
+        {STATS_COUNTER, "strato_redis_unknown_total", "Increments whose outcome is unknown.",
+         engine->unknown},
+    };
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        stats_add(stats, figures[i].kind, figures[i].name, figures[i].help,
+                  (double)figures[i].value, "backend=\"redis\"");
+    for (int i = 0; i < FAULT_COUNT; i++)
+        stats_add(stats, STATS_COUNTER, "strato_redis_errors_total", "Errors that Redis answered.",
+                  (double)engine->faults[i], "backend=\"redis\",error=\"%s\"",
+                  redis_fault_name((enum redis_fault)i));
+}
+
+/* ---- Opening and closing ---- */
+
+static void open_descriptors(struct engine *engine)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (engine->epoll_fd < 0 || engine->timer_fd < 0 ||
+        epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, engine->timer_fd, &event) != 0)
+        run_child_fail(RUN_EXIT_FAILURE, "no descriptors for Redis: %s", strerror(errno));
+}
+
+/* Readiness is asked of the kv service, so its database is always in use. */
+static void open_links(struct engine *engine)
+{
+    const struct redis_url *url = &engine->url;
+    engine->links.options = (struct redis_link_options){
+        .epoll_fd = engine->epoll_fd,
+        .url = url,
+        .timeout_ns = engine->conf->redis_timeout_ms * MS,
+        .figures = &engine->links_figures,
+    };
+    if (engine->conf->redis_cluster) {
+        struct redis_link *seed =
+            redis_links_add(&engine->links, url->host, url->port, REDIS_DATABASE_CLUSTER);
+        engine->map = redis_map_open(&engine->links, seed);
+        return;
+    }
+    for (int i = 0; i < SERVICE_COUNT; i++)
+        if (engine->conf->services[i] == BACKEND_REDIS || i == SERVICE_KV)
+            engine->databases[i] = redis_links_add(&engine->links, url->host, url->port,
+                                                   (int)redis_database((enum service)i));
+}
+
+static struct engine *open_engine(const struct run_child *child,
+                                  const struct engine_callbacks *callbacks)
+{
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (!engine)
+        panic("out of memory");
+    engine->callbacks = *callbacks;
+    engine->conf = &child->conf;
+    if (!redis_url_parse(child->conf.redis_url, &engine->url))
+        run_child_fail(RUN_EXIT_CONFIG, "[redis] url must be redis://[user:password@]host:port");
+    open_descriptors(engine);
+    open_links(engine);
+    engine->now_ns = clock_ns();
+    return engine;
+}
+
+/* Waits for the answers to what is under way, which takes [redis] timeout at most. */
+static void drain(struct engine *engine)
+{
+    uint64_t end = clock_ns() + engine->conf->drain_timeout_ms * MS / 2;
+    while (engine->open.oldest && clock_ns() < end) {
+        struct epoll_event event;
+        (void)epoll_wait(engine->epoll_fd, &event, 1, 10);
+        poll(engine, clock_ns());
+    }
+}
+
+/* What could not be answered in time is the successor's. */
+static void close_engine(struct engine **engine)
+{
+    struct redis_call *call;
+    drain(*engine);
+    redis_links_close(&(*engine)->links);
+    while ((call = redis_queue_take(&(*engine)->waiting)))
+        free(call);
+    if ((*engine)->map)
+        redis_map_close(&(*engine)->map);
+    close((*engine)->epoll_fd);
+    close((*engine)->timer_fd);
+    buffer_free(&(*engine)->scratch);
+    free(*engine);
+    *engine = NULL;
+}
+
+const struct engine_ops redis_engine = {
+    .backend = BACKEND_REDIS,
+    .batch = BATCH,
+    .open = open_engine,
+    .close = close_engine,
+    .forget = forget,
+    .submit = submit,
+    .replay = replay,
+    .settle = settle,
+    .hit = hit,
+    .tend = tend,
+    .fd = engine_fd,
+    .poll = poll,
+    .stats = stats,
+};
