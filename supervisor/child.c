@@ -137,6 +137,7 @@ enum status child_start(struct child *child, const struct child_plan *plan, uint
     child->state = CHILD_STARTING;
     child->pid = pid;
     child->lane = plan->lane;
+    child->serial = plan->serial;
     child->was_ready = false;
     child->started_ms = child->heard_ms = now_ms;
     child->ready_ms = 0;

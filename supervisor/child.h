@@ -16,7 +16,10 @@ struct child {
     pid_t pid; /* valid unless CHILD_NONE */
     unsigned lane;
     bool was_ready;
+    unsigned serial;      /* which start of its slot this is */
+    enum log_level level; /* what it was told last */
     uint64_t started_ms, ready_ms, heard_ms;
+    uint64_t kill_at_ms; /* when stopping: UINT64_MAX after it was killed */
     struct lines status, log;
     char fail[RUN_STATUS_MAX]; /* its "fail TEXT" */
     char last_line[256];       /* of its log */
@@ -29,6 +32,7 @@ struct child_plan {
     const char *name;
     bool has_lane;
     unsigned lane;
+    unsigned serial;
     const struct shared *shared;
     const struct fd_map *map;
 };

@@ -27,12 +27,11 @@ static void store_name(const struct conf *conf, unsigned number, char *name)
 static void store_descriptors(const struct conf *conf, const struct shared *shared, unsigned number,
                               unsigned lane, struct fd_map *map)
 {
-    (void)conf;
     (void)lane;
     fd_map_add(map, shared->store_bell[number], RUN_FD_DOORBELL);
     if (shared->arena[number] >= 0)
         fd_map_add(map, shared->arena[number], RUN_FD_ARENA);
-    for (unsigned i = 0; i < shared->channel_count; i++) {
+    for (unsigned i = 0; i < run_channel_count(conf); i++) {
         int first = RUN_FD_CHANNEL + RUN_CHANNEL_FDS * (int)i;
         fd_map_add(map, shared->channel[number][i], first + RUN_CHANNEL_MEMORY);
         fd_map_add(map, shared->worker_bell[i], first + RUN_CHANNEL_DOORBELL);
@@ -62,14 +61,14 @@ static bool http_wanted(const struct conf *conf, unsigned number)
 
 static void http_name(const struct conf *conf, unsigned number, char *name)
 {
-    run_worker_name(conf, run_worker_base(conf, false) + number, name);
+    run_worker_name(conf, run_worker_number(false, number), name);
 }
 
 static void http_descriptors(const struct conf *conf, const struct shared *shared, unsigned number,
                              unsigned lane, struct fd_map *map)
 {
     fd_map_add(map, shared->listen[PROTOCOL_HTTP], RUN_FD_LISTEN);
-    worker_descriptors(conf, shared, run_worker_base(conf, false) + number, lane, map);
+    worker_descriptors(conf, shared, run_worker_number(false, number), lane, map);
 }
 
 static bool grpc_wanted(const struct conf *conf, unsigned number)
@@ -79,14 +78,14 @@ static bool grpc_wanted(const struct conf *conf, unsigned number)
 
 static void grpc_name(const struct conf *conf, unsigned number, char *name)
 {
-    run_worker_name(conf, run_worker_base(conf, true) + number, name);
+    run_worker_name(conf, run_worker_number(true, number), name);
 }
 
 static void grpc_descriptors(const struct conf *conf, const struct shared *shared, unsigned number,
                              unsigned lane, struct fd_map *map)
 {
     fd_map_add(map, shared->listen[PROTOCOL_GRPC], RUN_FD_LISTEN);
-    worker_descriptors(conf, shared, run_worker_base(conf, true) + number, lane, map);
+    worker_descriptors(conf, shared, run_worker_number(true, number), lane, map);
 }
 
 /* clang-format off */

@@ -1,5 +1,5 @@
 /*
- * shared - see shared.h. The supervisor, once, before it starts a child.
+ * shared - see shared.h. The supervisor, before it starts a child and when it reloads.
  *
  * Fails with one line: what could not be made and why.
  */
@@ -19,17 +19,17 @@
 
 enum { BACKLOG = 4096 };
 
-/* Which stores keep records in an arena. */
-static const bool needs_arena[BACKEND_COUNT] = {
-    [BACKEND_MEMORY] = true, /* the arena is the data */
-    [BACKEND_DISK] = true,   /* a cache in front of the database */
-    [BACKEND_REDIS] = false, /* Redis is asked each time */
-};
-
 static enum status failed(struct buffer *why, const char *what)
 {
     buffer_append_format(why, "cannot make %s: %s", what, strerror(errno));
     return STATUS_UNAVAILABLE;
+}
+
+static void close_one(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
 }
 
 /* A memfd of this size that can neither shrink nor grow: a child that maps it may trust that. */
@@ -71,13 +71,19 @@ static enum status make_arena(struct shared *shared, const struct conf *conf, en
 static enum status make_backend(struct shared *shared, const struct conf *conf,
                                 enum backend backend, struct buffer *why)
 {
-    char name[64];
-    if (needs_arena[backend] && make_arena(shared, conf, backend, why) != STATUS_OK)
+    if (run_has_arena(backend) && make_arena(shared, conf, backend, why) != STATUS_OK)
         return STATUS_UNAVAILABLE;
     shared->store_bell[backend] = make_bell(why);
-    if (shared->store_bell[backend] < 0)
-        return STATUS_UNAVAILABLE;
-    for (unsigned i = 0; i < shared->channel_count; i++) {
+    return shared->store_bell[backend] < 0 ? STATUS_UNAVAILABLE : STATUS_OK;
+}
+
+static enum status make_channels(struct shared *shared, const struct conf *conf,
+                                 enum backend backend, struct buffer *why)
+{
+    char name[64];
+    for (unsigned i = 0; i < run_channel_count(conf); i++) {
+        if (shared->channel[backend][i] >= 0)
+            continue;
         snprintf(name, sizeof name, "strato-channel-%s-%u", backend_name(backend), i);
         shared->channel[backend][i] = make_memory(name, channel_memory_size(), why);
         if (shared->channel[backend][i] < 0)
@@ -86,16 +92,23 @@ static enum status make_backend(struct shared *shared, const struct conf *conf,
     return STATUS_OK;
 }
 
-static enum status make_config(struct shared *shared, const struct conf *conf, struct buffer *why)
+enum status shared_set_config(struct shared *shared, const struct conf *conf, struct buffer *why)
 {
     struct buffer text = {0};
     conf_write(conf, &text);
-    int fd = shared->config = memfd_create("strato-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = memfd_create("strato-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     bool written =
         fd >= 0 && write(fd, text.data, text.len) == (ssize_t)text.len &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0;
     buffer_free(&text);
-    return written ? STATUS_OK : failed(why, "the configuration for the children");
+    if (!written) {
+        enum status status = failed(why, "the configuration for the children");
+        close_one(&fd);
+        return status;
+    }
+    close_one(&shared->config);
+    shared->config = fd;
+    return STATUS_OK;
 }
 
 /* Writes the address that a socket really has, with the port taken for port 0. */
@@ -111,62 +124,80 @@ static void name_socket(int fd, char *listen_text)
     snprintf(listen_text, CONF_TEXT_MAX, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
-static enum status make_listener(char *listen_text, int *fd_r, struct buffer *why)
+/* Two sockets may have one port, on other addresses, if both agree while the second is bound. */
+static void share_port(int fd, int on)
+{
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
+        log_warn("SO_REUSEPORT: %s", strerror(errno));
+}
+
+static bool bind_and_listen(int fd, const struct sockaddr_storage *address, socklen_t len)
+{
+    int on = 1;
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+           bind(fd, (const struct sockaddr *)address, len) == 0 && listen(fd, BACKLOG) == 0;
+}
+
+enum status shared_listen(char *listen_text, int beside, int *fd_r, struct buffer *why)
 {
     struct sockaddr_storage address;
     socklen_t len = conf_address(listen_text, &address);
-    int on = 1;
     int fd = *fd_r = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
-        bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, BACKLOG) < 0) {
+    if (beside >= 0) {
+        share_port(beside, 1);
+        share_port(fd, 1);
+    }
+    if (fd < 0 || !bind_and_listen(fd, &address, len)) {
         buffer_append_format(why, "cannot listen on %s: %s", listen_text, strerror(errno));
+        close_one(fd_r);
         return STATUS_UNAVAILABLE;
     }
+    if (beside >= 0)
+        share_port(fd, 0);
     name_socket(fd, listen_text);
     return STATUS_OK;
 }
 
-static void set_none(struct shared *shared)
+enum status shared_grow(struct shared *shared, const struct conf *conf, struct buffer *why)
 {
-    memset(shared, 0xff, sizeof *shared); /* every int is -1 */
-    shared->channel_count = 0;
+    for (unsigned i = 0; i < run_channel_count(conf); i++)
+        if (shared->worker_bell[i] < 0 && (shared->worker_bell[i] = make_bell(why)) < 0)
+            return STATUS_UNAVAILABLE;
+    for (unsigned i = 0; i < BACKEND_COUNT; i++)
+        if (conf_uses(conf, (enum backend)i) &&
+            make_channels(shared, conf, (enum backend)i, why) != STATUS_OK)
+            return STATUS_UNAVAILABLE;
+    return STATUS_OK;
 }
 
-static enum status make_channels(struct shared *shared, const struct conf *conf, struct buffer *why)
+static enum status make_backends(struct shared *shared, const struct conf *conf, struct buffer *why)
 {
-    shared->channel_count = run_channel_count(conf);
-    for (unsigned i = 0; i < shared->channel_count; i++)
-        if ((shared->worker_bell[i] = make_bell(why)) < 0)
-            return STATUS_UNAVAILABLE;
     for (unsigned i = 0; i < BACKEND_COUNT; i++)
         if (conf_uses(conf, (enum backend)i) &&
             make_backend(shared, conf, (enum backend)i, why) != STATUS_OK)
             return STATUS_UNAVAILABLE;
-    return STATUS_OK;
+    return shared_grow(shared, conf, why);
 }
 
 enum status shared_open(struct shared *shared, struct conf *conf, struct buffer *why)
 {
     int life[2];
-    set_none(shared);
+    memset(shared, 0xff, sizeof *shared); /* every int is -1 */
     shared->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (shared->null < 0 || pipe2(life, O_CLOEXEC) < 0)
         return failed(why, "a pipe");
     shared->life_read = life[0];
     shared->life_write = life[1];
-    enum status status = make_channels(shared, conf, why);
+    enum status status = make_backends(shared, conf, why);
     if (status == STATUS_OK && conf->http.enabled)
-        status = make_listener(conf->http.listen, &shared->listen[PROTOCOL_HTTP], why);
+        status = shared_listen(conf->http.listen, -1, &shared->listen[PROTOCOL_HTTP], why);
     if (status == STATUS_OK && conf->grpc.enabled)
-        status = make_listener(conf->grpc.listen, &shared->listen[PROTOCOL_GRPC], why);
-    return status == STATUS_OK ? make_config(shared, conf, why) : status;
+        status = shared_listen(conf->grpc.listen, -1, &shared->listen[PROTOCOL_GRPC], why);
+    return status == STATUS_OK ? shared_set_config(shared, conf, why) : status;
 }
 
 void shared_stop_listening(struct shared *shared)
 {
-    for (unsigned i = 0; i < PROTOCOL_COUNT; i++) {
-        if (shared->listen[i] >= 0)
-            close(shared->listen[i]);
-        shared->listen[i] = -1;
-    }
+    for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
+        close_one(&shared->listen[i]);
 }

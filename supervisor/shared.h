@@ -17,7 +17,6 @@ struct shared {
     int life_read, life_write; /* the write end is the supervisor's life; nobody else has it */
     int arena[BACKEND_COUNT], arena_readonly[BACKEND_COUNT];
     int store_bell[BACKEND_COUNT];
-    unsigned channel_count;
     int channel[BACKEND_COUNT][SHARED_CHANNELS_MAX];
     int worker_bell[SHARED_CHANNELS_MAX]; /* by channel number */
     int listen[PROTOCOL_COUNT];
@@ -28,6 +27,17 @@ struct shared {
  * conf. On failure appends one line to why; what is open stays open, as the process ends then.
  */
 enum status shared_open(struct shared *shared, struct conf *conf, struct buffer *why) MUST_CHECK;
+
+/* Makes the channels that conf asks for and that are missing. On failure appends why; what was made
+ * stays for the next time. */
+enum status shared_grow(struct shared *shared, const struct conf *conf,
+                        struct buffer *why) MUST_CHECK;
+/* Replaces the configuration that children are given. On failure appends why. */
+enum status shared_set_config(struct shared *shared, const struct conf *conf,
+                              struct buffer *why) MUST_CHECK;
+/* Listens on an address and writes the real port back. On failure appends why. beside: a socket
+ * that may listen on the same port already, or -1. */
+enum status shared_listen(char *listen_text, int beside, int *fd_r, struct buffer *why) MUST_CHECK;
 
 /* Stops listening; the accept queues end with the last worker's copy. */
 void shared_stop_listening(struct shared *shared);

@@ -14,9 +14,12 @@
 void slot_init(struct slot *slot, const struct role *role, const struct conf *conf, unsigned number)
 {
     *slot = (struct slot){.role = role, .number = number, .waiting = true};
-    slot->child.status.fd = slot->child.log.fd = -1;
+    for (unsigned lane = 0; lane < RUN_LANES; lane++)
+        slot->child[lane].status.fd = slot->child[lane].log.fd = -1;
     role->name(conf, number, slot->name);
 }
+
+/* ---- Starting ---- */
 
 /* Decides about the next start after a death. */
 static void schedule(struct slot *slot, bool was_ready, uint64_t ready_for_ms, uint64_t now_ms)
@@ -25,118 +28,254 @@ static void schedule(struct slot *slot, bool was_ready, uint64_t ready_for_ms, u
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
         random = (uint32_t)now_ms;
     uint64_t delay = policy_restart(&slot->policy, was_ready, ready_for_ms, random);
-    slot->deaths++;
     slot->waiting = true;
     slot->start_at_ms = now_ms + delay;
+    if (slot->plan == SLOT_RESTARTING)
+        slot->plan = SLOT_RESTART_FAILED;
     log_warn("%s ended (%s); starting it again in %" PRIu64 " ms", slot->name, slot->reason, delay);
 }
 
-void slot_start(struct slot *slot, const struct slot_world *world, uint64_t now_ms)
+/* The successor never served: its predecessor goes on. */
+static void fail_successor(struct slot *slot)
+{
+    slot->plan = SLOT_RESTART_FAILED;
+    log_warn("%s: the successor could not start (%s); all goes on as it was", slot->name,
+             slot->reason);
+}
+
+static struct child *start_on(struct slot *slot, unsigned lane, const struct slot_world *world,
+                              uint64_t now_ms)
 {
     struct fd_map map = {0};
     struct buffer why = {0};
+    struct child *child = &slot->child[lane];
+    slot->starts++;
     struct child_plan plan = {.directory = world->directory,
                               .program = slot->role->program,
                               .name = slot->name,
                               .has_lane = slot->role->worker,
-                              .lane = slot->lane,
+                              .lane = lane,
+                              .serial = slot->starts,
                               .shared = world->shared,
                               .map = &map};
-    slot->role->descriptors(world->conf, world->shared, slot->number, slot->lane, &map);
-    slot->waiting = false;
-    slot->starts++;
-    if (child_start(&slot->child, &plan, now_ms, &why) != STATUS_OK) {
+    slot->role->descriptors(world->conf, world->shared, slot->number, lane, &map);
+    if (child_start(child, &plan, now_ms, &why) != STATUS_OK) {
         snprintf(slot->reason, sizeof slot->reason, "%.*s", (int)why.len, (const char *)why.data);
-        schedule(slot, false, 0, now_ms);
+        slot->deaths++;
+        child = NULL;
     }
+    if (child)
+        child->level = world->conf->log_level;
     buffer_free(&why);
+    return child;
 }
 
-int slot_ended(struct slot *slot, int wait_status, uint64_t now_ms)
+struct child *slot_start(struct slot *slot, const struct slot_world *world, uint64_t now_ms)
 {
-    struct child *child = &slot->child;
+    slot->waiting = false;
+    struct child *child = start_on(slot, slot->lane, world, now_ms);
+    if (!child)
+        schedule(slot, false, 0, now_ms);
+    return child;
+}
+
+struct child *slot_start_successor(struct slot *slot, const struct slot_world *world,
+                                   uint64_t now_ms)
+{
+    struct child *child = start_on(slot, slot->lane ^ 1, world, now_ms);
+    if (!child)
+        fail_successor(slot);
+    return child;
+}
+
+/* ---- Ending ---- */
+
+/* The process that served is gone, and was not asked to go. */
+static void died(struct slot *slot, const struct child *child, uint64_t now_ms)
+{
+    slot->deaths++;
+    if (slot_other(slot)->state == CHILD_STARTING) { /* the successor is on its way already */
+        slot->lane ^= 1;
+        log_warn("%s ended (%s); its successor is starting", slot->name, slot->reason);
+        return;
+    }
+    schedule(slot, child->was_ready, child->was_ready ? now_ms - child->ready_ms : 0, now_ms);
+}
+
+static void stopped(struct slot *slot, const struct child *child, pid_t pid, uint64_t now_ms)
+{
+    log_info("%s[%d] stopped", slot->name, (int)pid);
+    if (child != slot_child(slot) || slot->plan != SLOT_RESTARTING)
+        return;
+    slot->waiting = true; /* a store: its successor goes on in the rings */
+    slot->start_at_ms = now_ms;
+}
+
+int slot_ended(struct slot *slot, unsigned lane, int wait_status, uint64_t now_ms)
+{
+    struct child *child = &slot->child[lane];
     bool asked = child->state == CHILD_STOPPING;
     pid_t pid = child->pid;
-    child_end(child, wait_status, slot->reason, sizeof slot->reason);
-    if (asked)
-        log_info("%s[%d] stopped", slot->name, (int)pid);
-    else
-        schedule(slot, child->was_ready, child->was_ready ? now_ms - child->ready_ms : 0, now_ms);
+    char reason[sizeof slot->reason];
+    child_end(child, wait_status, reason, sizeof reason);
+    if (!asked)
+        snprintf(slot->reason, sizeof slot->reason, "%s", reason);
+    if (asked) {
+        stopped(slot, child, pid, now_ms);
+    } else if (lane != slot->lane) {
+        slot->deaths++;
+        fail_successor(slot);
+    } else {
+        died(slot, child, now_ms);
+    }
     return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
 }
 
-void slot_stop(struct slot *slot)
+void slot_stop_child(struct child *child, uint64_t kill_at_ms)
+{
+    if (child->state == CHILD_NONE || child->state == CHILD_STOPPING)
+        return;
+    child->state = CHILD_STOPPING;
+    child->kill_at_ms = kill_at_ms;
+    kill(child->pid, SIGTERM);
+}
+
+void slot_stop(struct slot *slot, uint64_t kill_at_ms)
 {
     slot->waiting = false;
-    if (!slot_alive(slot))
-        return;
-    slot->child.state = CHILD_STOPPING;
-    kill(slot->child.pid, SIGTERM);
+    slot->plan = SLOT_NO_PLAN;
+    for (unsigned lane = 0; lane < RUN_LANES; lane++)
+        slot_stop_child(&slot->child[lane], kill_at_ms);
+}
+
+static void kill_child(struct child *child)
+{
+    if (child->state != CHILD_NONE)
+        kill(child->pid, SIGKILL);
 }
 
 void slot_kill(struct slot *slot)
 {
-    if (slot_alive(slot))
-        kill(slot->child.pid, SIGKILL);
+    for (unsigned lane = 0; lane < RUN_LANES; lane++)
+        kill_child(&slot->child[lane]);
 }
+
+/* ---- What they say ---- */
 
 struct status_context {
     struct slot *slot;
+    struct child *child;
+    const struct conf *conf;
     uint64_t now_ms;
 };
+
+/* Both serve the listening socket for a moment; then only the successor takes connections. */
+static void take_over(struct slot *slot, uint64_t kill_at_ms)
+{
+    slot_stop_child(slot_child(slot), kill_at_ms);
+    slot->lane ^= 1;
+}
 
 static void take_status(void *context, char *line)
 {
     struct status_context *status = context;
     struct slot *slot = status->slot;
-    if (child_told(&slot->child, slot->name, line, status->now_ms))
-        log_info("%s[%d] is ready after %" PRIu64 " ms", slot->name, (int)slot->child.pid,
-                 status->now_ms - slot->child.started_ms);
+    struct child *child = status->child;
+    if (!child_told(child, slot->name, line, status->now_ms))
+        return;
+    log_info("%s[%d] is ready after %" PRIu64 " ms", slot->name, (int)child->pid,
+             status->now_ms - child->started_ms);
+    if (child != slot_child(slot) && child->state == CHILD_READY)
+        take_over(slot, status->now_ms + status->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
+    slot_log_level(slot, status->conf->log_level); /* it may have changed meanwhile */
 }
 
-void slot_read_status(struct slot *slot, uint64_t now_ms)
+void slot_read_status(struct slot *slot, unsigned lane, const struct conf *conf, uint64_t now_ms)
 {
-    struct status_context context = {slot, now_ms};
-    lines_read(&slot->child.status, take_status, &context);
+    struct status_context context = {slot, &slot->child[lane], conf, now_ms};
+    lines_read(&slot->child[lane].status, take_status, &context);
 }
 
 static void take_log(void *context, char *line)
 {
-    struct slot *slot = context;
-    snprintf(slot->child.last_line, sizeof slot->child.last_line, "%s", line);
+    struct child *child = context;
+    snprintf(child->last_line, sizeof child->last_line, "%s", line);
     lines_relay(line);
 }
 
-void slot_read_log(struct slot *slot)
+void slot_read_log(struct slot *slot, unsigned lane)
 {
-    lines_read(&slot->child.log, take_log, slot);
+    lines_read(&slot->child[lane].log, take_log, &slot->child[lane]);
 }
 
-uint64_t slot_silence_ends(const struct slot *slot)
+/* ---- Time ---- */
+
+static uint64_t child_deadline(const struct child *child)
 {
-    const struct child *child = &slot->child;
-    if (child->state != CHILD_STARTING && child->state != CHILD_READY)
+    if (child->state == CHILD_STOPPING)
+        return child->kill_at_ms;
+    if (child->state == CHILD_NONE)
         return UINT64_MAX;
     return policy_stuck_at(child->state == CHILD_READY, child->heard_ms);
 }
 
-void slot_check_silence(struct slot *slot, uint64_t now_ms)
+uint64_t slot_deadline(const struct slot *slot)
 {
-    struct child *child = &slot->child;
-    if (now_ms < slot_silence_ends(slot))
+    uint64_t one = child_deadline(&slot->child[0]), other = child_deadline(&slot->child[1]);
+    return one < other ? one : other;
+}
+
+static void check_child(const struct slot *slot, struct child *child, uint64_t now_ms)
+{
+    if (now_ms < child_deadline(child))
         return;
-    log_warn("%s[%d] has said nothing for %" PRIu64 " s: killed", slot->name, (int)child->pid,
-             (now_ms - child->heard_ms) / 1000);
-    child->heard_ms = now_ms; /* once */
-    slot_kill(slot);
+    if (child->state == CHILD_STOPPING) {
+        log_warn("%s did not stop in time: killed", slot->name);
+        child->kill_at_ms = UINT64_MAX;
+    } else {
+        log_warn("%s[%d] has said nothing for %" PRIu64 " s: killed", slot->name, (int)child->pid,
+                 (now_ms - child->heard_ms) / 1000);
+        child->heard_ms = now_ms; /* once */
+    }
+    kill_child(child);
+}
+
+void slot_check(struct slot *slot, uint64_t now_ms)
+{
+    for (unsigned lane = 0; lane < RUN_LANES; lane++)
+        check_child(slot, &slot->child[lane], now_ms);
+}
+
+void slot_forgive(struct slot *slot, uint64_t now_ms)
+{
+    for (unsigned lane = 0; lane < RUN_LANES; lane++)
+        slot->child[lane].heard_ms = now_ms;
+}
+
+void slot_log_level(struct slot *slot, enum log_level level)
+{
+    const union sigval value = {.sival_int = (int)level};
+    for (unsigned lane = 0; lane < RUN_LANES; lane++) {
+        struct child *child = &slot->child[lane];
+        if (child->state != CHILD_READY || child->level == level)
+            continue;
+        child->level = level;
+        sigqueue(child->pid, SIGRTMIN, value);
+    }
+}
+
+const char *slot_state(const struct slot *slot)
+{
+    static const char *const states[] = {"down", "starting", "ready", "stopping"};
+    return states[slot->child[slot->lane].state];
 }
 
 void slot_log(const struct slot *slot, uint64_t now_ms)
 {
-    static const char *const states[] = {"down", "starting", "ready", "stopping"};
-    const struct child *child = &slot->child;
-    uint64_t up = slot_alive(slot) ? (now_ms - child->started_ms) / 1000 : 0;
+    const struct child *child = &slot->child[slot->lane];
+    bool alive = child->state != CHILD_NONE;
+    uint64_t up = alive ? (now_ms - child->started_ms) / 1000 : 0;
     log_info("status: %s pid %d %s, up %" PRIu64 " s, %u restarts, last end: %s", slot->name,
-             slot_alive(slot) ? (int)child->pid : 0, states[child->state], up,
+             alive ? (int)child->pid : 0, slot_state(slot), up,
              slot->starts > 0 ? slot->starts - 1 : 0, *slot->reason ? slot->reason : "none");
 }

@@ -6,8 +6,8 @@
  * "running" a process that cannot start ends it all (exit 1); after that everything that ends is
  * started again.
  *
- * Signals: SIGTERM and SIGINT stop in order, a second one at once; SIGHUP checks the configuration
- * file; SIGUSR1 logs one line per process.
+ * Signals: SIGTERM and SIGINT stop in order, a second one at once; SIGHUP reads the configuration
+ * file again; SIGUSR1 logs one line per process.
  */
 #include "supervisor/supervisor.h"
 
@@ -22,43 +22,33 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "supervisor/internal.h"
 #include "supervisor/lock.h"
 #include "supervisor/notify.h"
-#include "supervisor/slot.h"
 
 enum {
-    SLOTS_MAX = BACKEND_COUNT + 2 * CONF_WORKERS_MAX,
     EVENTS_MAX = 64,
-    KILL_AFTER_MS = 1000, /* beyond drain_timeout */
     SAME_SIGNAL_MS = 500, /* timeout(1) and others signal a process and its group: that is one */
     LATE_MS = 1000,       /* the loop itself was stopped or starved for this long */
 };
 
-enum phase { START_STORES, START_WORKERS, RUNNING, STOP_WORKERS, STOP_STORES, DONE };
-enum source { FROM_SIGNALS, FROM_STATUS, FROM_LOG };
-
-struct supervisor {
-    struct conf *conf;
-    const char *path;
-    char directory[CONF_TEXT_MAX]; /* of the programs */
-    struct shared shared;
-    struct slot_world world;
-    struct slot slots[SLOTS_MAX];
-    unsigned slot_count;
-    enum phase phase;
-    uint64_t told_at_ms; /* when it was first told to stop */
-    uint64_t kill_at_ms; /* while stopping; UINT64_MAX when that is done */
-    int epoll_fd, signal_fd, lock_fd;
-    bool reap; /* SIGCHLD came */
-    int exit_code;
-};
+enum source { FROM_SIGNALS, FROM_STATUS, FROM_LOG, FROM_CTL };
 
 /* One per process: too large for a stack that should stay small. */
 static struct supervisor supervisor;
 
-static uint64_t token(enum source source, unsigned slot)
+/* Who an event is for: slot and lane, or the index of a control connection. */
+static uint64_t token(enum source source, unsigned slot, unsigned lane)
 {
-    return (uint64_t)slot << 8 | source;
+    return (uint64_t)source << 32 | slot << 8 | lane;
+}
+
+struct slot *supervisor_slot(struct supervisor *s, const struct role *role, unsigned number)
+{
+    struct slot *slot = s->slots;
+    for (const struct role *before = roles; before < role; before++)
+        slot += before->limit;
+    return slot + number;
 }
 
 static enum status watch(struct supervisor *s, int fd, uint64_t data)
@@ -69,62 +59,56 @@ static enum status watch(struct supervisor *s, int fd, uint64_t data)
 
 /* ---- Stopping ---- */
 
-static void stop_slots(struct supervisor *s, bool workers)
+static void stop_slots(struct supervisor *s, bool workers, uint64_t kill_at_ms)
 {
-    for (unsigned i = 0; i < s->slot_count; i++)
-        if (s->slots[i].role->worker == workers)
-            slot_stop(&s->slots[i]);
+    struct slot *slot;
+    EACH_SLOT(s, slot)
+    {
+        if (slot->role->worker == workers)
+            slot_stop(slot, kill_at_ms);
+    }
 }
 
 static void enter_stop(struct supervisor *s, enum phase phase, uint64_t now_ms)
 {
     s->phase = phase;
-    s->kill_at_ms = now_ms + s->conf->drain_timeout_ms + KILL_AFTER_MS;
-    stop_slots(s, phase == STOP_WORKERS);
+    stop_slots(s, phase == STOP_WORKERS, now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
 }
 
-static void begin_stop(struct supervisor *s, int exit_code, uint64_t now_ms)
+void supervisor_stop(struct supervisor *s, int exit_code, uint64_t now_ms)
 {
     if (s->phase >= STOP_WORKERS)
         return;
     notify_send("STOPPING=1\nSTATUS=stopping");
     s->exit_code = exit_code;
     s->told_at_ms = now_ms;
+    roll_cancel(s);
     shared_stop_listening(&s->shared);
     enter_stop(s, STOP_WORKERS, now_ms);
 }
 
 static void kill_all(struct supervisor *s)
 {
+    struct slot *slot;
     log_warn("told to stop a second time: killing what still runs");
     s->exit_code = 1;
     s->phase = STOP_STORES;
-    s->kill_at_ms = UINT64_MAX;
-    for (unsigned i = 0; i < s->slot_count; i++) {
-        slot_stop(&s->slots[i]);
-        slot_kill(&s->slots[i]);
+    EACH_SLOT(s, slot)
+    {
+        slot_stop(slot, UINT64_MAX);
+        slot_kill(slot);
     }
 }
 
-static bool any_alive(const struct supervisor *s, bool workers)
+static bool any_alive(struct supervisor *s, bool workers)
 {
-    for (unsigned i = 0; i < s->slot_count; i++)
-        if (s->slots[i].role->worker == workers && slot_alive(&s->slots[i]))
+    struct slot *slot;
+    EACH_SLOT(s, slot)
+    {
+        if (slot->role->worker == workers && slot_alive(slot))
             return true;
-    return false;
-}
-
-static void kill_overdue(struct supervisor *s, uint64_t now_ms)
-{
-    if (s->phase < STOP_WORKERS || now_ms < s->kill_at_ms)
-        return;
-    s->kill_at_ms = UINT64_MAX;
-    for (unsigned i = 0; i < s->slot_count; i++) {
-        if (s->slots[i].child.state != CHILD_STOPPING)
-            continue;
-        log_warn("%s did not stop in time: killed", s->slots[i].name);
-        slot_kill(&s->slots[i]);
     }
+    return false;
 }
 
 /* ---- Starting ---- */
@@ -143,38 +127,43 @@ static void judge_start(struct supervisor *s, const struct slot *slot, int code,
     if (s->phase >= RUNNING || !policy_gives_up(slot->deaths, code))
         return;
     log_error("%s cannot be started: %s", slot->name, slot->reason);
-    begin_stop(s, 1, now_ms);
+    supervisor_stop(s, 1, now_ms);
 }
 
-static void start_slot(struct supervisor *s, unsigned i, uint64_t now_ms)
+void supervisor_start(struct supervisor *s, struct slot *slot, bool successor, uint64_t now_ms)
 {
-    struct slot *slot = &s->slots[i];
-    slot_start(slot, &s->world, now_ms);
-    if (!slot_alive(slot)) {
+    unsigned i = (unsigned)(slot - s->slots);
+    struct child *child = successor ? slot_start_successor(slot, &s->world, now_ms)
+                                    : slot_start(slot, &s->world, now_ms);
+    if (!child) {
         judge_start(s, slot, -1, now_ms);
         return;
     }
-    if (watch(s, slot->child.status.fd, token(FROM_STATUS, i)) != STATUS_OK ||
-        watch(s, slot->child.log.fd, token(FROM_LOG, i)) != STATUS_OK) {
+    if (watch(s, child->status.fd, token(FROM_STATUS, i, child->lane)) != STATUS_OK ||
+        watch(s, child->log.fd, token(FROM_LOG, i, child->lane)) != STATUS_OK) {
         log_error("%s cannot be watched: %s", slot->name, strerror(errno));
-        slot_kill(slot);
+        kill(child->pid, SIGKILL);
     }
 }
 
 static void start_due(struct supervisor *s, uint64_t now_ms)
 {
-    for (unsigned i = 0; i < s->slot_count; i++) {
-        struct slot *slot = &s->slots[i];
+    struct slot *slot;
+    EACH_SLOT(s, slot)
+    {
         if (slot->waiting && slot->start_at_ms <= now_ms && may_start(s, slot))
-            start_slot(s, i, now_ms);
+            supervisor_start(s, slot, false, now_ms);
     }
 }
 
-static bool all_ready(const struct supervisor *s, bool workers)
+static bool all_ready(struct supervisor *s, bool workers)
 {
-    for (unsigned i = 0; i < s->slot_count; i++)
-        if (s->slots[i].role->worker == workers && s->slots[i].child.state != CHILD_READY)
+    struct slot *slot;
+    EACH_SLOT(s, slot)
+    {
+        if (slot->role->worker == workers && !slot_ready(slot))
             return false;
+    }
     return true;
 }
 
@@ -212,9 +201,10 @@ static void announce(const struct supervisor *s)
 
 static void advance(struct supervisor *s, uint64_t now_ms)
 {
-    kill_overdue(s, now_ms);
     if (s->phase == START_STORES && all_ready(s, false))
         s->phase = START_WORKERS;
+    roll_step(s, now_ms);
+    command_step(s, now_ms);
     start_due(s, now_ms);
     if (s->phase == START_WORKERS && all_ready(s, false) && all_ready(s, true)) {
         s->phase = RUNNING;
@@ -226,43 +216,39 @@ static void advance(struct supervisor *s, uint64_t now_ms)
         s->phase = DONE;
 }
 
+static void reap_child(struct supervisor *s, pid_t pid, int wait_status, uint64_t now_ms)
+{
+    struct slot *slot;
+    EACH_SLOT(s, slot)
+    {
+        for (unsigned lane = 0; lane < RUN_LANES; lane++) {
+            if (slot->child[lane].state == CHILD_NONE || slot->child[lane].pid != pid)
+                continue;
+            int code = slot_ended(slot, lane, wait_status, now_ms);
+            judge_start(s, slot, code, now_ms);
+            return;
+        }
+    }
+}
+
 static void reap_children(struct supervisor *s, uint64_t now_ms)
 {
     int wait_status;
     pid_t pid;
     s->reap = false;
-    while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
-        for (unsigned i = 0; i < s->slot_count; i++) {
-            struct slot *slot = &s->slots[i];
-            if (!slot_alive(slot) || slot->child.pid != pid)
-                continue;
-            int code = slot_ended(slot, wait_status, now_ms);
-            judge_start(s, slot, code, now_ms);
-        }
-    }
+    while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0)
+        reap_child(s, pid, wait_status, now_ms);
 }
 
 /* ---- Signals ---- */
 
-static void check_file(const struct supervisor *s)
+static void log_slots(struct supervisor *s, uint64_t now_ms)
 {
-    struct conf conf;
-    struct buffer problems = {0};
-    if (!s->path) {
-        log_info("SIGHUP: there is no configuration file to read again");
-        return;
+    struct slot *slot;
+    EACH_SLOT(s, slot)
+    {
+        slot_log(slot, now_ms);
     }
-    conf_defaults(&conf, false);
-    if (conf_load(&conf, s->path, &problems) == STATUS_OK)
-        log_info("SIGHUP: %s is fine but not yet applied: restart to apply", s->path);
-    else
-        log_error("SIGHUP: everything goes on as it is, because %s has problems:", s->path);
-    buffer_append(&problems, "", 1);
-    char *save = NULL;
-    for (char *line = strtok_r((char *)problems.data, "\n", &save); line;
-         line = strtok_r(NULL, "\n", &save))
-        log_error("%s", line);
-    buffer_free(&problems);
 }
 
 static void take_signal(struct supervisor *s, int number, uint64_t now_ms)
@@ -272,16 +258,15 @@ static void take_signal(struct supervisor *s, int number, uint64_t now_ms)
         s->reap = true;
         break;
     case SIGHUP:
-        check_file(s);
+        s->reload_asked = true;
         break;
     case SIGUSR1:
-        for (unsigned i = 0; i < s->slot_count; i++)
-            slot_log(&s->slots[i], now_ms);
+        log_slots(s, now_ms);
         break;
     default:
         if (s->phase < STOP_WORKERS) {
             log_info("%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
-            begin_stop(s, 0, now_ms);
+            supervisor_stop(s, 0, now_ms);
         } else if (now_ms - s->told_at_ms >= SAME_SIGNAL_MS) {
             kill_all(s);
         }
@@ -309,7 +294,7 @@ static enum status open_signals(struct supervisor *s)
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (s->signal_fd < 0 || s->epoll_fd < 0)
         return STATUS_INTERNAL;
-    return watch(s, s->signal_fd, token(FROM_SIGNALS, 0));
+    return watch(s, s->signal_fd, token(FROM_SIGNALS, 0, 0));
 }
 
 /* ---- The loop ---- */
@@ -320,30 +305,35 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 }
 
 /* When something is to be done even if nothing happens. */
-static uint64_t next_deadline(const struct supervisor *s)
+static uint64_t next_deadline(struct supervisor *s)
 {
-    uint64_t next = s->phase >= STOP_WORKERS ? s->kill_at_ms : UINT64_MAX;
-    for (unsigned i = 0; i < s->slot_count; i++) {
-        const struct slot *slot = &s->slots[i];
+    uint64_t next = ctl_deadline(&s->ctl);
+    struct slot *slot;
+    EACH_SLOT(s, slot)
+    {
         if (slot->waiting && may_start(s, slot))
             next = earlier(next, slot->start_at_ms);
-        next = earlier(next, slot_silence_ends(slot));
+        next = earlier(next, slot_deadline(slot));
     }
     return next;
 }
 
 static void dispatch(struct supervisor *s, uint64_t data, uint64_t now_ms)
 {
-    struct slot *slot = &s->slots[data >> 8];
-    switch ((enum source)(data & 0xff)) {
+    struct slot *slot = &s->slots[data >> 8 & 0xff];
+    unsigned lane = data & 1;
+    switch ((enum source)(data >> 32)) {
     case FROM_SIGNALS:
         read_signals(s, now_ms);
         break;
     case FROM_STATUS:
-        slot_read_status(slot, now_ms);
+        slot_read_status(slot, lane, s->conf, now_ms);
         break;
     case FROM_LOG:
-        slot_read_log(slot);
+        slot_read_log(slot, lane);
+        break;
+    case FROM_CTL:
+        ctl_event(&s->ctl, data & 0xff, now_ms);
         break;
     }
 }
@@ -354,11 +344,13 @@ static void dispatch(struct supervisor *s, uint64_t data, uint64_t now_ms)
  */
 static void judge_silence(struct supervisor *s, bool late, uint64_t now_ms)
 {
-    for (unsigned i = 0; i < s->slot_count; i++) {
+    struct slot *slot;
+    EACH_SLOT(s, slot)
+    {
         if (late)
-            s->slots[i].child.heard_ms = now_ms;
+            slot_forgive(slot, now_ms);
         else
-            slot_check_silence(&s->slots[i], now_ms);
+            slot_check(slot, now_ms);
     }
 }
 
@@ -376,6 +368,7 @@ static void run_round(struct supervisor *s)
         reap_children(s, now_ms);
     if (count < EVENTS_MAX) /* else a sign of life may still be in a pipe */
         judge_silence(s, now_ms > before_ms + wait + LATE_MS, now_ms);
+    ctl_check(&s->ctl, now_ms);
     advance(s, now_ms);
 }
 
@@ -418,7 +411,16 @@ static void fill_slots(struct supervisor *s)
     for (unsigned r = 0; r < ROLE_COUNT; r++)
         for (unsigned i = 0; i < roles[r].limit; i++)
             if (roles[r].wanted(s->conf, i))
-                slot_init(&s->slots[s->slot_count++], &roles[r], s->conf, i);
+                slot_init(supervisor_slot(s, &roles[r], i), &roles[r], s->conf, i);
+}
+
+static enum status open_ctl(struct supervisor *s, struct buffer *why)
+{
+    s->ctl.epoll_fd = s->epoll_fd;
+    s->ctl.token = token(FROM_CTL, 0, 0);
+    s->ctl.handler = command_take;
+    s->ctl.context = s;
+    return ctl_open(&s->ctl, s->conf->run_dir, why);
 }
 
 static enum status set_up(struct supervisor *s, struct buffer *why)
@@ -435,7 +437,7 @@ static enum status set_up(struct supervisor *s, struct buffer *why)
     }
     s->world = (struct slot_world){s->conf, &s->shared, s->directory};
     fill_slots(s);
-    return STATUS_OK;
+    return open_ctl(s, why);
 }
 
 int supervise(struct conf *conf, const char *path, const char *program)
@@ -443,8 +445,11 @@ int supervise(struct conf *conf, const char *path, const char *program)
     struct supervisor *s = &supervisor;
     struct buffer why = {0};
     s->conf = conf;
+    s->loaded = *conf;
     s->path = path;
-    s->lock_fd = -1;
+    s->program = program;
+    s->started_ms = clock_ms();
+    s->lock_fd = s->ctl.fd = -1;
     log_open(program, conf->log_level, conf->log_json);
     notify_open();
     if (set_up(s, &why) != STATUS_OK) {
@@ -458,6 +463,7 @@ int supervise(struct conf *conf, const char *path, const char *program)
         log_info("stopped");
     }
     buffer_free(&why);
+    ctl_close(&s->ctl, s->conf->run_dir);
     if (s->lock_fd >= 0)
         lock_release(s->lock_fd);
     return s->exit_code;

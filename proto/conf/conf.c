@@ -13,12 +13,7 @@ enum { SOCKET_PATH_MAX = 107 }; /* sun_path without its NUL */
 
 bool backend_built(enum backend backend)
 {
-    return backend == BACKEND_MEMORY;
-}
-
-bool protocol_built(bool grpc)
-{
-    return !grpc;
+    return backend != BACKEND_DISK;
 }
 
 bool conf_uses(const struct conf *conf, enum backend backend)
@@ -122,8 +117,6 @@ static void check_protocols(struct rules *rules)
     const struct conf *conf = rules->conf;
     if (!conf->http.enabled && !conf->grpc.enabled)
         blame(rules, "http", "enabled", "no protocol is enabled; nobody could connect");
-    if (conf->grpc.enabled && !protocol_built(true))
-        blame(rules, "grpc", "enabled", "gRPC is not built into this version; use enabled = no");
     if (conf->http.enabled && conf->grpc.enabled &&
         same_address(conf->http.listen, conf->grpc.listen))
         blame(rules, "grpc", "listen", "listen is the address of [http] already");
@@ -170,6 +163,56 @@ enum status conf_rules(const struct conf *conf, const struct conf_origin *origin
 enum status conf_check(const struct conf *conf, const char *where, struct buffer *problems)
 {
     return conf_rules(conf, NULL, where, problems);
+}
+
+/* ---- Changing while it runs ---- */
+
+/* One value as text, NUL-terminated. */
+static const char *value_text(const struct conf_key *key, const struct conf *conf,
+                              struct buffer *text)
+{
+    text->len = 0;
+    conf_value_format(key, conf, text);
+    buffer_append(text, "", 1);
+    return (const char *)text->data;
+}
+
+static void report_key(const struct conf_key *key, const char *before, const char *after,
+                       struct buffer *report)
+{
+    buffer_append_format(report, "[%s] %s", key->section, key->key);
+    if (key->type != CONF_URL)
+        buffer_append_format(report, ": %s, was %s", after, before);
+    buffer_append_text(report, key->reload ? "\n" : "; this needs a restart of stratod\n");
+}
+
+static unsigned merge_key(const struct conf_key *key, struct conf *loaded, struct conf *conf,
+                          const struct conf *file, struct buffer *report)
+{
+    struct buffer before = {0}, after = {0}, why = {0};
+    const char *old = value_text(key, loaded, &before), *new = value_text(key, file, &after);
+    unsigned needs = 0;
+    if (strcmp(old, new) != 0) {
+        report_key(key, old, new, report);
+        needs = key->reload;
+    }
+    if (needs && (!conf_value_parse(key, new, loaded, &why) ||
+                  !conf_value_parse(key, new, conf, &why)))
+        panic("%s is written in a way that cannot be read", key->key);
+    buffer_free(&before);
+    buffer_free(&after);
+    buffer_free(&why);
+    return needs;
+}
+
+unsigned conf_merge(struct conf *loaded, struct conf *conf, const struct conf *file,
+                    struct buffer *report)
+{
+    unsigned needs = 0;
+    for (size_t i = 0; i < CONF_KEY_COUNT; i++)
+        if (conf_keys[i].type != CONF_INCLUDE)
+            needs |= merge_key(&conf_keys[i], loaded, conf, file, report);
+    return needs;
 }
 
 /* ---- Writing ---- */

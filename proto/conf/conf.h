@@ -22,8 +22,6 @@ enum backend { BACKEND_MEMORY = 0, BACKEND_DISK = 1, BACKEND_REDIS = 2, BACKEND_
 const char *backend_name(enum backend backend);
 /* Whether this build contains the backend's engine. */
 bool backend_built(enum backend backend);
-/* Whether this build contains the protocol's worker; grpc false means http. */
-bool protocol_built(bool grpc);
 
 enum sync_mode { SYNC_COMMIT, SYNC_INTERVAL, SYNC_OFF };
 
@@ -49,7 +47,7 @@ struct conf {
         char listen[CONF_TEXT_MAX]; /* ADDRESS:PORT, [IPV6]:PORT; port 0 takes a free one */
         unsigned workers;           /* resolved: auto is one per CPU this process may use */
         uint64_t idle_timeout_ms;   /* http */
-        uint64_t max_connections;   /* http; per worker */
+        uint64_t max_connections;   /* per worker */
     } http, grpc;
     uint64_t memory_size;
     char disk_path[CONF_TEXT_MAX]; /* absolute in a child; else relative to data_dir */
@@ -90,6 +88,25 @@ enum status conf_set(struct conf *conf, const char *section, const char *key, co
  * conf_load() has applied them already. */
 enum status conf_check(const struct conf *conf, const char *where,
                        struct buffer *problems) MUST_CHECK;
+
+/* What a running service needs to take up a changed key; 0: a restart of stratod itself. */
+enum conf_reload {
+    CONF_LIVE = 1,
+    CONF_ROLL_STORES = 2, /* new store processes */
+    CONF_ROLL_HTTP = 4,   /* new http workers */
+    CONF_ROLL_GRPC = 8,
+    CONF_ROLL_WORKERS = CONF_ROLL_HTTP | CONF_ROLL_GRPC,
+    CONF_ROLL_ALL = CONF_ROLL_STORES | CONF_ROLL_WORKERS,
+};
+
+/*
+ * Takes from file what differs from loaded, the file as it was read before, and can change while
+ * Strato runs: into loaded, and into conf, the configuration in force. Appends one line per
+ * difference to report, those too that need a restart and are left as they are. Gives what is
+ * needed (enum conf_reload).
+ */
+unsigned conf_merge(struct conf *loaded, struct conf *conf, const struct conf *file,
+                    struct buffer *report);
 
 /* Appends canonical INI text; conf_load() of it gives the same conf, with disk_path absolute. */
 void conf_write(const struct conf *conf, struct buffer *text);

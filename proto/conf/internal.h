@@ -39,9 +39,10 @@ struct conf_key {
     uint64_t min, max;   /* of sizes (bytes), times (ms) and counts */
     const char *example;
     const char *doc; /* one line */
+    unsigned reload; /* enum conf_reload */
 };
 
-enum { CONF_KEY_COUNT = 30 };
+enum { CONF_KEY_COUNT = 31 };
 extern const struct conf_key conf_keys[CONF_KEY_COUNT];
 
 /* The row of a key, or NULL. */

@@ -1,8 +1,8 @@
 /*
  * table - every key of strato.ini, one row each. Any process; it only holds and finds rows.
  *
- * A new key is a field in struct conf and a row here; the parser, the defaults, the sample file
- * and the check for typing errors follow from the row.
+ * A new key is a field in struct conf and a row here; the parser, the defaults, the sample file, the
+ * manual page, the check for typing errors and what a reload does follow from the row.
  */
 #include <stddef.h>
 
@@ -22,71 +22,73 @@
 /* clang-format off */
 const struct conf_key conf_keys[CONF_KEY_COUNT] = {
     {"strato", "run_dir", CONF_DIRECTORY, AT(run_dir), "/run/strato", "./strato-run", 0, 0, NULL,
-     "where the lock and the sockets are; one running stratod per directory"},
+     "where the lock and the sockets are; one running stratod per directory", 0},
     {"strato", "data_dir", CONF_DIRECTORY, AT(data_dir), "/var/lib/strato", "./strato-data", 0, 0,
-     NULL, "where data is kept that outlives the machine's power"},
+     NULL, "where data is kept that outlives the machine's power", 0},
     {"strato", "backend", CONF_BACKEND, AT(backend), USUAL_BACKEND, NULL, 0, 0, NULL,
-     "memory, disk or redis: for every service not named in [services]"},
+     "memory, disk or redis: for every service not named in [services]", 0},
     {"strato", "log_level", CONF_LEVEL, AT(log_level), "info", NULL, 0, 0, NULL,
-     "debug, info, warn or error"},
+     "debug, info, warn or error", CONF_LIVE},
     {"strato", "log_format", CONF_FORMAT, AT(log_json), "text", NULL, 0, 0, NULL,
-     "text, or json: one object a line"},
+     "text, or json: one object a line", CONF_ROLL_ALL},
     {"strato", "request_timeout", CONF_TIME, AT(request_timeout_ms), "5s", NULL, 1, HOUR, NULL,
-     "how long a request may wait for its store before it is refused (504)"},
+     "how long a request may wait for its store before it is refused (504)", CONF_ROLL_WORKERS},
     {"strato", "drain_timeout", CONF_TIME, AT(drain_timeout_ms), "10s", NULL, 1, HOUR, NULL,
-     "how long a stopping process may finish what is open"},
+     "how long a stopping process may finish what is open", CONF_ROLL_WORKERS},
     {"strato", "max_value", CONF_SIZE, AT(max_value), "1M", NULL, 1 * K, 64 * M, NULL,
-     "largest value; also at most a quarter of [memory] size where memory is used"},
+     "largest value; also at most a quarter of [memory] size where memory is used", CONF_ROLL_ALL},
     {"strato", "include", CONF_INCLUDE, 0, NULL, NULL, 0, 0, "conf.d/*.ini",
-     "more files, relative to this one; read after it, by name, the later one overrides"},
+     "more files, relative to this one; read after it, by name, the later one overrides", 0},
 
     {"services", "cache", CONF_SERVICE, AT(services[SERVICE_CACHE]), NULL, NULL, 0, 0, "memory",
-     "backend of the cache; the arena evicts its entries when it is full"},
+     "backend of the cache; the arena evicts its entries when it is full", 0},
     {"services", "counter", CONF_SERVICE, AT(services[SERVICE_COUNTER]), NULL, NULL, 0, 0,
-     "memory", "backend of the counters"},
+     "memory", "backend of the counters", 0},
     {"services", "flag", CONF_SERVICE, AT(services[SERVICE_FLAG]), NULL, NULL, 0, 0, "memory",
-     "backend of the flags"},
+     "backend of the flags", 0},
     {"services", "kv", CONF_SERVICE, AT(services[SERVICE_KV]), NULL, NULL, 0, 0, "memory",
-     "backend of key/value"},
+     "backend of key/value", 0},
     {"services", "set", CONF_SERVICE, AT(services[SERVICE_SET]), NULL, NULL, 0, 0, "memory",
-     "backend of the sets"},
+     "backend of the sets", 0},
 
     {"http", "enabled", CONF_BOOL, AT(http.enabled), "yes", NULL, 0, 0, NULL,
-     "yes or no"},
+     "yes or no", CONF_ROLL_STORES},
     {"http", "listen", CONF_ADDRESS, AT(http.listen), "127.0.0.1:8081", NULL, 0, 0, NULL,
-     "ADDRESS:PORT or [IPV6]:PORT; port 0 takes a free one"},
+     "ADDRESS:PORT or [IPV6]:PORT; port 0 takes a free one", CONF_ROLL_HTTP},
     {"http", "workers", CONF_WORKERS, AT(http.workers), "auto", NULL, 1, CONF_WORKERS_MAX, NULL,
-     "processes; auto is one per CPU"},
+     "processes; auto is one per CPU", CONF_ROLL_STORES},
     {"http", "idle_timeout", CONF_TIME, AT(http.idle_timeout_ms), "60s", NULL, 1 * SECOND, HOUR,
-     NULL, "a connection without a request is closed after this"},
+     NULL, "a connection without a request is closed after this", CONF_ROLL_HTTP},
     {"http", "max_connections", CONF_COUNT, AT(http.max_connections), "10000", NULL, 1, 1000000,
-     NULL, "open connections of one worker"},
+     NULL, "open connections of one worker", CONF_ROLL_HTTP},
 
-    {"grpc", "enabled", CONF_BOOL, AT(grpc.enabled), "no", NULL, 0, 0, NULL,
-     "yes or no"},
+    {"grpc", "enabled", CONF_BOOL, AT(grpc.enabled), "yes", NULL, 0, 0, NULL,
+     "yes or no", CONF_ROLL_STORES},
     {"grpc", "listen", CONF_ADDRESS, AT(grpc.listen), "127.0.0.1:8080", NULL, 0, 0, NULL,
-     "ADDRESS:PORT or [IPV6]:PORT; port 0 takes a free one"},
+     "ADDRESS:PORT or [IPV6]:PORT; port 0 takes a free one", CONF_ROLL_GRPC},
     {"grpc", "workers", CONF_WORKERS, AT(grpc.workers), "auto", NULL, 1, CONF_WORKERS_MAX, NULL,
-     "processes; auto is one per CPU"},
+     "processes; auto is one per CPU", CONF_ROLL_STORES},
+    {"grpc", "max_connections", CONF_COUNT, AT(grpc.max_connections), "10000", NULL, 1, 1000000,
+     NULL, "open connections of one worker", CONF_ROLL_GRPC},
 
     {"memory", "size", CONF_SIZE, AT(memory_size), "256M", NULL, 4 * M, 16 * T, NULL,
-     "shared memory for records; it is used as it fills"},
+     "shared memory for records; it is used as it fills", 0},
 
     {"disk", "path", CONF_PATH, AT(disk_path), "disk", NULL, 0, 0, NULL,
-     "directory of the database; relative to data_dir"},
+     "directory of the database; relative to data_dir", 0},
     {"disk", "map_size", CONF_SIZE, AT(disk_map_size), "64G", NULL, 16 * M, 16 * T, NULL,
-     "most that the database may grow to"},
+     "most that the database may grow to", CONF_ROLL_STORES},
     {"disk", "sync", CONF_SYNC, AT(disk_sync), "commit", NULL, 0, 0, NULL,
-     "commit: acknowledged is on disk; interval: on disk each sync_interval; off"},
+     "commit: acknowledged is on disk; interval: on disk each sync_interval; off", CONF_ROLL_STORES},
     {"disk", "sync_interval", CONF_TIME, AT(disk_sync_interval_ms), "100ms", NULL, 1,
-     60 * SECOND, NULL, "for sync = interval"},
+     60 * SECOND, NULL, "for sync = interval", CONF_ROLL_STORES},
 
     {"redis", "url", CONF_URL, AT(redis_url), "redis://127.0.0.1:6379", NULL, 0, 0, NULL,
-     "redis://[user:password@]host:port"},
+     "redis://[user:password@]host:port", CONF_ROLL_STORES},
     {"redis", "cluster", CONF_BOOL, AT(redis_cluster), "no", NULL, 0, 0, NULL,
-     "yes when the url is one node of a Redis Cluster"},
+     "yes when the url is one node of a Redis Cluster", CONF_ROLL_STORES},
     {"redis", "timeout", CONF_TIME, AT(redis_timeout_ms), "1s", NULL, 1, HOUR, NULL,
-     "how long Redis may take to answer"},
+     "how long Redis may take to answer", CONF_ROLL_STORES},
 };
 /* clang-format on */
 

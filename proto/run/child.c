@@ -89,7 +89,7 @@ static bool take_worker(struct run_child *child)
     if (!protocol->enabled || protocol->workers == 0 ||
         !parse_number(child->name + 5, protocol->workers - 1, &child->number))
         return false;
-    child->channel = RUN_LANES * (run_worker_base(conf, grpc) + child->number) + child->lane;
+    child->channel = RUN_LANES * run_worker_number(grpc, child->number) + child->lane;
     return true;
 }
 
@@ -112,7 +112,7 @@ static void take_conf(struct run_child *child)
 /* An orphan that nobody meant to start must find out before it touches a descriptor. */
 static void check_descriptors(const char *program)
 {
-    for (int fd = RUN_FD_CONFIG; fd <= RUN_FD_DOORBELL + 1; fd++) {
+    for (int fd = RUN_FD_CONFIG; fd <= RUN_FD_DOORBELL; fd++) {
         if (fcntl(fd, F_GETFD) >= 0)
             continue;
         fprintf(stderr, "%s is started by stratod, not by hand\n", program);
@@ -133,6 +133,7 @@ static int open_stop_fd(void)
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGRTMIN);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
@@ -162,15 +163,27 @@ void run_child_start(struct run_child *child, int argc, char **argv)
         exit(RUN_EXIT_OK);
 }
 
+static void take_signals(void)
+{
+    struct signalfd_siginfo info;
+    while (read(signal_fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo == SIGTERM)
+            stopping = true;
+        else if (info.ssi_pid == (uint32_t)getppid() && info.ssi_int >= LOG_DEBUG &&
+                 info.ssi_int <= LOG_ERROR)
+            log_set_level((enum log_level)info.ssi_int);
+    }
+}
+
 bool run_child_stopping(struct run_child *child)
 {
     struct epoll_event events[2];
-    struct signalfd_siginfo info;
-    int count = stopping ? 0 : epoll_wait(child->stop_fd, events, 2, 0);
+    int count = epoll_wait(child->stop_fd, events, 2, 0);
     for (int i = 0; i < count; i++) {
-        if (events[i].data.fd == signal_fd && read(signal_fd, &info, sizeof info) < 0)
-            continue;
-        stopping = true;
+        if (events[i].data.fd == signal_fd)
+            take_signals();
+        else
+            stopping = true;
     }
     return stopping;
 }

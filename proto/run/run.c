@@ -8,23 +8,33 @@ static unsigned count(const struct conf_protocol *protocol)
     return protocol->enabled ? protocol->workers : 0;
 }
 
+bool run_has_arena(enum backend backend)
+{
+    static const bool has_arena[BACKEND_COUNT] = {
+        [BACKEND_MEMORY] = true, /* the arena is the data */
+        [BACKEND_DISK] = true,   /* a cache in front of the database */
+        [BACKEND_REDIS] = false, /* others write there too: Redis is asked each time */
+    };
+    return has_arena[backend];
+}
+
+unsigned run_worker_number(bool grpc, unsigned number)
+{
+    return 2 * number + grpc;
+}
+
 unsigned run_channel_count(const struct conf *conf)
 {
-    return RUN_LANES * (count(&conf->http) + count(&conf->grpc));
+    unsigned http = count(&conf->http), grpc = count(&conf->grpc);
+    unsigned workers = http > grpc ? run_worker_number(false, http - 1) + 1 : 2 * grpc;
+    return RUN_LANES * workers;
 }
 
-unsigned run_worker_base(const struct conf *conf, bool grpc)
+bool run_worker_name(const struct conf *conf, unsigned worker, char *name)
 {
-    return grpc ? count(&conf->http) : 0;
-}
-
-void run_worker_name(const struct conf *conf, unsigned worker, char *name)
-{
-    unsigned grpc_base = run_worker_base(conf, true);
-    if (worker < grpc_base)
-        snprintf(name, RUN_NAME_MAX, "http-%u", worker);
-    else
-        snprintf(name, RUN_NAME_MAX, "grpc-%u", worker - grpc_base);
+    bool grpc = worker % 2;
+    snprintf(name, RUN_NAME_MAX, "%s-%u", grpc ? "grpc" : "http", worker / 2);
+    return worker / 2 < count(grpc ? &conf->grpc : &conf->http);
 }
 
 void run_link_url(const struct conf *conf, enum backend backend, char *url)

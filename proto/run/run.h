@@ -7,6 +7,7 @@
  *
  *     stdout, stderr  log lines; the supervisor relays them and keeps the last one
  *     SIGTERM         finish what is open (bounded by drain_timeout) and exit RUN_EXIT_OK
+ *     SIGRTMIN        sent with a value, only to who is ready: the new enum log_level
  *     SIGINT, SIGHUP  ignored by children, each of which also has a process group of its own
  *     death of the supervisor: RUN_FD_LIFE reads end-of-file, and PR_SET_PDEATHSIG kills
  *
@@ -20,7 +21,8 @@
  *
  * Lanes: a worker slot has two channels to each store, so that a successor can start on one while
  * its predecessor drains on the other. Channel number = 2 * worker + lane, where workers are
- * counted http-0..http-(n-1), then grpc-0..grpc-(m-1).
+ * counted http-0, grpc-0, http-1, grpc-1 and so on: a worker keeps its channels when the number of
+ * workers changes. Channels of a worker that is not wanted exist all the same and stay unused.
  */
 #ifndef STRATO_PROTO_RUN_RUN_H
 #define STRATO_PROTO_RUN_RUN_H
@@ -67,12 +69,16 @@ enum {
     RUN_URL_MAX = 600, /* bytes of a link's url, with its NUL */
 };
 
-/* Channels that a store serves: RUN_LANES for every worker of every enabled protocol. */
+/* Whether a backend keeps records in an arena. Without one RUN_BACKEND_ARENA and RUN_FD_ARENA are
+ * not given, and workers ask the store for everything. */
+bool run_has_arena(enum backend backend);
+/* Channels that a store serves: RUN_LANES for every worker number up to the highest in use. */
 unsigned run_channel_count(const struct conf *conf);
-/* Number of the first worker of a kind in the count above; grpc false means http. */
-unsigned run_worker_base(const struct conf *conf, bool grpc);
-/* Writes "http-0" and so on for a worker number. name holds RUN_NAME_MAX bytes. */
-void run_worker_name(const struct conf *conf, unsigned worker, char *name);
+/* The worker number of http-N or grpc-N. */
+unsigned run_worker_number(bool grpc, unsigned number);
+/* Writes "http-0" and so on for a worker number; name holds RUN_NAME_MAX bytes. Whether conf wants
+ * that worker. */
+bool run_worker_name(const struct conf *conf, unsigned worker, char *name);
 /* Where a store's nng socket is: "ipc://RUN_DIR/store-memory.link". url holds RUN_URL_MAX bytes. */
 void run_link_url(const struct conf *conf, enum backend backend, char *url);
 
@@ -84,7 +90,7 @@ struct run_child {
     unsigned lane;    /* workers only */
     unsigned channel; /* workers only: its channel number */
     struct conf conf;
-    int stop_fd; /* epoll this: readable when run_child_stopping() may have changed */
+    int stop_fd; /* epoll this: readable when run_child_stopping() has something to look at */
 };
 
 /*

@@ -1,0 +1,78 @@
+/*
+ * internal - what the files of the supervisor's loop share. Nobody else includes this.
+ *
+ * supervisor.c has the loop and the phases, roll.c planned restarts, reload.c the configuration
+ * read again, command.c what stratoctl asks for.
+ */
+#ifndef STRATO_SUPERVISOR_INTERNAL_H
+#define STRATO_SUPERVISOR_INTERNAL_H
+
+#include "supervisor/ctl.h"
+#include "supervisor/slot.h"
+
+enum { SLOTS_MAX = BACKEND_COUNT + 2 * CONF_WORKERS_MAX };
+
+enum phase { START_STORES, START_WORKERS, RUNNING, STOP_WORKERS, STOP_STORES, DONE };
+
+struct supervisor {
+    struct conf *conf;  /* in force: every process started from now on gets it */
+    struct conf loaded; /* as it was read: port 0 instead of the port taken */
+    const char *path;   /* of the file; NULL if there is none */
+    const char *program;
+    char directory[CONF_TEXT_MAX]; /* of the programs */
+    struct shared shared;
+    struct slot_world world;
+    struct slot slots[SLOTS_MAX]; /* by role, then number: a place of its own for each */
+    enum phase phase;
+    uint64_t started_ms;
+    uint64_t told_at_ms; /* when it was first told to stop */
+    int epoll_fd, signal_fd, lock_fd;
+    bool reap; /* SIGCHLD came */
+    int exit_code;
+
+    bool rolling;         /* a plan is under way */
+    char roll_error[768]; /* why it stopped, or empty */
+    bool reload_asked;    /* by SIGHUP, to be done when nothing rolls */
+    struct ctl ctl;
+};
+
+/* Each slot that is in use. */
+#define EACH_SLOT(s, slot)                                                                         \
+    for ((slot) = (s)->slots; (slot) < (s)->slots + SLOTS_MAX; (slot)++)                           \
+        if ((slot)->role)
+
+/* The place of a process, in use or not. */
+struct slot *supervisor_slot(struct supervisor *s, const struct role *role, unsigned number);
+/* Starts or begins to stop; watches what was started. */
+void supervisor_start(struct supervisor *s, struct slot *slot, bool successor, uint64_t now_ms);
+/* Begins to stop everything, in order. */
+void supervisor_stop(struct supervisor *s, int exit_code, uint64_t now_ms);
+
+/* ---- roll.c ---- */
+
+/* Plans the restart of every process whose name or kind this is, or of all ("all"). False when
+ * there is none. roll_step() carries it out. */
+bool roll_plan(struct supervisor *s, const char *name);
+/* Begins to carry out what is planned in the slots. */
+void roll_begin(struct supervisor *s);
+/* Goes on with it: stores first, one process at a time. Clears rolling when all is done. */
+void roll_step(struct supervisor *s, uint64_t now_ms);
+/* Forgets it: everything stops. */
+void roll_cancel(struct supervisor *s);
+
+/* ---- reload.c ---- */
+
+/*
+ * Reads the file again and plans what it takes to apply it; nothing is changed when it has a
+ * problem. Appends one line per change or problem to report. False when it was refused.
+ */
+bool reload(struct supervisor *s, struct buffer *report, uint64_t now_ms);
+
+/* ---- command.c ---- */
+
+/* Does what a connection asks for; see ctl.h. */
+void command_take(void *supervisor, struct ctl_connection *connection, const char *line);
+/* Ends what waits for the plan, when it is done, and begins what waits for its turn. */
+void command_step(struct supervisor *s, uint64_t now_ms);
+
+#endif
