@@ -13,11 +13,13 @@
 #include "proto/base/clock.h"
 #include "proto/base/failpoint.h"
 #include "proto/base/log.h"
+#include "store/order.h"
 
 struct dispatch {
     const struct engine_ops *ops;
     struct engine *engine;
     struct bulk *bulk;
+    struct order *order;
     uint64_t max_value;
     unsigned channels;
     struct channel_store *ends;
@@ -28,13 +30,10 @@ struct dispatch {
 
 /* ---- Answers ---- */
 
-static void complete(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply)
+static void publish(struct dispatch *dispatch, uint32_t channel, uint64_t sequence,
+                    const struct reply *reply)
 {
-    struct dispatch *dispatch = context;
     struct channel_store *end = &dispatch->ends[channel];
-    if (sequence != end->completed)
-        panic("channel %u: answer %llu out of order, %llu is next", channel,
-              (unsigned long long)sequence, (unsigned long long)end->completed);
     struct channel_completion *slot = channel_store_slot(end);
     bool large = reply->value.len > sizeof slot->payload;
     slot->revision = reply->revision;
@@ -48,6 +47,23 @@ static void complete(void *context, uint32_t channel, uint64_t sequence, const s
         memcpy(slot->payload, reply->value.data, reply->value.len);
     failpoint("store.before_completion");
     channel_store_commit(end);
+}
+
+/* Publishes the answer and those that waited for it, or lets it wait for its predecessors. */
+static void complete(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply)
+{
+    struct dispatch *dispatch = context;
+    struct channel_store *end = &dispatch->ends[channel];
+    if (sequence < end->completed || sequence >= end->taken)
+        panic("channel %u: answer %llu is not awaited, %llu is next", channel,
+              (unsigned long long)sequence, (unsigned long long)end->completed);
+    if (sequence != end->completed) {
+        order_hold(dispatch->order, channel, sequence, reply);
+        return;
+    }
+    publish(dispatch, channel, sequence, reply);
+    while ((reply = order_take(dispatch->order, channel, end->completed)))
+        publish(dispatch, channel, end->completed, reply);
 }
 
 static void refuse(struct dispatch *dispatch, const struct engine_call *call, enum status status)
@@ -93,7 +109,8 @@ static bool is_meaningful(const struct request *request)
 static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequence)
 {
     const struct channel_submission *submission = &dispatch->submission;
-    struct engine_call call = {.channel = channel, .sequence = sequence};
+    struct engine_call call = {
+        .channel = channel, .sequence = sequence, .deadline_ns = submission->deadline_ns};
 
     failpoint("store.after_take");
     if (!is_sane(dispatch, submission)) {
@@ -109,14 +126,14 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
         .expiry_ms = submission->expiry_ms,
     };
     bool staged = value_of(dispatch, channel, submission, &call.request.value);
-    if (was_applied) {
+    if (staged && !is_meaningful(&call.request)) {
+        dispatch->refused++;
+        refuse(dispatch, &call, STATUS_INVALID);
+    } else if (was_applied && (staged || dispatch->ops->applied)) {
         dispatch->replayed++;
         dispatch->ops->replay(dispatch->engine, &call);
     } else if (!staged) {
         refuse(dispatch, &call, STATUS_RESTAGE);
-    } else if (!is_meaningful(&call.request)) {
-        dispatch->refused++;
-        refuse(dispatch, &call, STATUS_INVALID);
     } else if (submission->deadline_ns && submission->deadline_ns < clock_ns()) {
         dispatch->late++;
         refuse(dispatch, &call, STATUS_DEADLINE);
@@ -140,12 +157,23 @@ static unsigned take_batch(struct dispatch *dispatch, uint32_t channel)
     return n;
 }
 
+/* Before an engine passes on what it was given, its successor's rule is written down. */
+static void record_sent(struct dispatch *dispatch)
+{
+    for (uint32_t channel = 0; channel < dispatch->channels; channel++)
+        channel_store_send(&dispatch->ends[channel]);
+}
+
 unsigned dispatch_round(struct dispatch *dispatch)
 {
     unsigned taken = 0;
+    if (dispatch->ops->poll)
+        dispatch->ops->poll(dispatch->engine, clock_ns());
     for (uint32_t channel = 0; channel < dispatch->channels; channel++)
         taken += take_batch(dispatch, channel);
     if (taken) {
+        if (!dispatch->ops->applied)
+            record_sent(dispatch);
         dispatch->ops->settle(dispatch->engine);
         dispatch->taken += taken;
     }
@@ -154,6 +182,11 @@ unsigned dispatch_round(struct dispatch *dispatch)
     if (taken)
         failpoint("store.after_completion");
     return taken;
+}
+
+int dispatch_fd(const struct dispatch *dispatch)
+{
+    return dispatch->ops->fd ? dispatch->ops->fd(dispatch->engine) : -1;
 }
 
 bool dispatch_sleep(struct dispatch *dispatch)
@@ -207,7 +240,9 @@ static void resume(struct dispatch *dispatch, uint32_t channel, struct channel_m
         channel_lay_out(memory);
     }
     channel_store_open(&dispatch->ends[channel], memory, doorbell);
-    dispatch->applied[channel] = dispatch->ops->applied(dispatch->engine, channel);
+    dispatch->applied[channel] = dispatch->ops->applied
+                                     ? dispatch->ops->applied(dispatch->engine, channel)
+                                     : channel_store_sent(&dispatch->ends[channel]);
 }
 
 /* Answers what a predecessor applied and did not answer, before anything else changes: its result
@@ -231,6 +266,7 @@ struct dispatch *dispatch_open(const struct dispatch_options *options)
         panic("out of memory: %u channels", options->channels);
     dispatch->ops = options->ops;
     dispatch->bulk = options->bulk;
+    dispatch->order = order_open(options->channels);
     dispatch->max_value = options->child->conf.max_value;
     dispatch->channels = options->channels;
     dispatch->ends = ends;
@@ -247,6 +283,9 @@ struct dispatch *dispatch_open(const struct dispatch_options *options)
 void dispatch_close(struct dispatch **dispatch)
 {
     (*dispatch)->ops->close(&(*dispatch)->engine);
+    for (uint32_t channel = 0; channel < (*dispatch)->channels; channel++)
+        channel_store_flush(&(*dispatch)->ends[channel]);
+    order_close(&(*dispatch)->order);
     free((*dispatch)->ends);
     free((*dispatch)->applied);
     free(*dispatch);

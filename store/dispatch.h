@@ -27,6 +27,8 @@ void dispatch_close(struct dispatch **dispatch);
 
 /* Takes a batch from every channel and answers what is ready. Returns how many were taken. */
 unsigned dispatch_round(struct dispatch *dispatch);
+/* A descriptor to wait on besides the doorbell, for the engine; -1 when it has none. */
+int dispatch_fd(const struct dispatch *dispatch);
 /* True when every channel is empty and its worker knows that we are about to block. */
 bool dispatch_sleep(struct dispatch *dispatch);
 void dispatch_awake(struct dispatch *dispatch);

@@ -2,8 +2,9 @@
  * engine - what a backend must do: the one table through which the store's loop reaches it.
  *
  * The loop hands over submissions, channel by channel and in order; the engine answers each one
- * exactly once through complete(), at once or later, for each channel in the order of submission.
- * After a round of submissions settle() is called: there a batch is made durable and answered.
+ * exactly once through complete(), at once or later and in any order (order.h puts them back into
+ * that of submission). After a round of submissions settle() is called: there a batch is made
+ * durable and answered, or sent to where it is carried out.
  */
 #ifndef STRATO_STORE_ENGINE_H
 #define STRATO_STORE_ENGINE_H
@@ -14,6 +15,7 @@
 struct engine_call {
     uint32_t channel;
     uint64_t sequence;
+    uint64_t deadline_ns; /* monotonic: later than this nobody waits for it; 0: no such moment */
     struct request request; /* checked; its views are valid until submit() returns */
 };
 
@@ -30,19 +32,28 @@ struct engine_ops {
     unsigned batch; /* most submissions of one channel in one round */
     /* Ends the process through run_child_fail() when it cannot. */
     struct engine *(*open)(const struct run_child *child, const struct engine_callbacks *callbacks);
+    /* Answers what is under way first, where that takes a bounded time. */
     void (*close)(struct engine **engine);
-    /* Submissions of a channel, up to and including the last that is known to be applied. */
+    /* Submissions of a channel, up to and including the last that is known to be applied. NULL for
+     * an engine that passes them on and cannot know: then all that a predecessor may have passed on
+     * (channel_store_sent()) are replayed. */
     uint64_t (*applied)(const struct engine *engine, uint32_t channel);
     /* This channel is a new one: nothing of it is applied. */
     void (*forget)(struct engine *engine, uint32_t channel);
     void (*submit)(struct engine *engine, const struct engine_call *call);
-    /* The same for a submission below applied(): answers it without carrying it out again. */
+    /* The same for a submission below applied(): answers it without carrying it out again, or, for
+     * an engine without applied(), without harm if it was carried out before. */
     void (*replay)(struct engine *engine, const struct engine_call *call);
     void (*settle)(struct engine *engine);
     /* A worker's report of a hit on an arena record. */
     void (*hit)(struct engine *engine, uint64_t word);
     /* A little housekeeping. True when there is more to do at once. */
     bool (*tend)(struct engine *engine, uint64_t now_wall_ms);
+    /* Optional, for an engine that waits for others: a descriptor (stays the same) that is readable
+     * when poll() has something to do; poll() is then called, and also in every round. now_ns is of
+     * the monotonic clock. Neither blocks. */
+    int (*fd)(const struct engine *engine);
+    void (*poll)(struct engine *engine, uint64_t now_ns);
     /* Appends the engine's figures. */
     void (*stats)(const struct engine *engine, struct stats *stats);
 };

@@ -14,8 +14,10 @@
 #include <sys/epoll.h>
 
 #include "proto/base/clock.h"
+#include "store/disk/disk.h"
 #include "store/dispatch.h"
 #include "store/memory/memory.h"
+#include "store/redis/redis.h"
 #include "store/talk.h"
 
 enum {
@@ -42,6 +44,8 @@ struct store {
 /* One line per backend that is built. */
 static const struct engine_ops *const engines[BACKEND_COUNT] = {
     [BACKEND_MEMORY] = &memory_engine,
+    [BACKEND_DISK] = &disk_engine,
+    [BACKEND_REDIS] = &redis_engine,
 };
 
 static const struct engine_ops *engine_called(const char *name)
@@ -121,6 +125,8 @@ static void start(struct store *store, int argc, char **argv)
     watch(store, RUN_FD_DOORBELL);
     watch(store, store->child.stop_fd);
     watch(store, talk_fd(store->talk));
+    if (dispatch_fd(store->dispatch) >= 0)
+        watch(store, dispatch_fd(store->dispatch));
 }
 
 /* Takes what epoll has to say. False when the process shall stop. */

@@ -13,6 +13,7 @@
 #include "proto/base/log.h"
 #include "proto/base/set.h"
 #include "store/arena/writer.h"
+#include "store/figures.h"
 
 enum {
     BATCH = 64, /* requests of one channel before the next has its turn */
@@ -230,31 +231,7 @@ static bool tend(struct engine *engine, uint64_t now_wall_ms)
 
 static void stats(const struct engine *engine, struct stats *stats)
 {
-    struct arena_stats arena;
-    arena_stats(engine->arena, &arena);
-    const struct {
-        enum stats_kind kind;
-        const char *name, *help;
-        uint64_t value;
-    } figures[] = {
-        {STATS_GAUGE, "strato_arena_size_bytes", "Bytes of the arena that records can use.",
-         arena.size},
-        {STATS_GAUGE, "strato_arena_used_bytes", "Bytes of the arena in use by records.",
-         arena.used},
-        {STATS_COUNTER, "strato_arena_evicted_total", "Cache records evicted to make room.",
-         arena.evicted},
-        {STATS_COUNTER, "strato_arena_expired_total", "Records reclaimed after their time.",
-         arena.expired},
-        {STATS_COUNTER, "strato_arena_moved_total", "Records moved to make room.", arena.moved},
-    };
-    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        stats_add(stats, figures[i].kind, figures[i].name, figures[i].help,
-                  (double)figures[i].value, "backend=\"memory\"");
-    for (int i = 0; i < SERVICE_COUNT; i++)
-        stats_add(stats, STATS_GAUGE, "strato_arena_records",
-                  "Records in the arena, with expired ones that are not yet reclaimed.",
-                  (double)arena.records[i], "backend=\"memory\",service=\"%s\"",
-                  service_name((enum service)i));
+    figures_add_arena(stats, engine->arena, BACKEND_MEMORY);
 }
 
 static void report(const struct arena_report *found)
