@@ -248,6 +248,20 @@ void channel_store_flush(struct channel_store *store)
     wake_if_asleep(&store->memory->worker_asleep, store->worker_doorbell);
 }
 
+void channel_store_send(struct channel_store *store)
+{
+    _Atomic uint64_t *sent = &store->memory->sent;
+    if (atomic_load_explicit(sent, memory_order_relaxed) != store->taken)
+        atomic_store_explicit(sent, store->taken, memory_order_release);
+}
+
+uint64_t channel_store_sent(const struct channel_store *store)
+{
+    uint64_t sent = atomic_load_explicit(&store->memory->sent, memory_order_acquire);
+    uint64_t most = store->completed + CHANNEL_SLOTS;
+    return sent < most ? sent : most;
+}
+
 bool channel_store_sleep(struct channel_store *store)
 {
     struct channel_memory *memory = store->memory;

@@ -95,7 +95,10 @@ struct channel_memory {
     /* Written by the store. */
     _Atomic uint64_t completed; /* completions published; release */
     _Atomic uint32_t store_asleep;
-    uint8_t pad2[52];
+    /* Submissions that a store without data of its own may have passed on, recorded before it does;
+     * release. What its successor finds below it and not completed may have been carried out. */
+    _Atomic uint64_t sent;
+    uint8_t pad2[40];
 
     /* Written by the worker: a sample of the records that hot reads hit, as arena slot words, for
      * the eviction order. Lossy: the store takes what it finds. */
@@ -189,6 +192,11 @@ struct channel_completion *channel_store_slot(struct channel_store *store);
 void channel_store_commit(struct channel_store *store);
 /* Rings the worker's doorbell if it sleeps and completions were published since the last time. */
 void channel_store_flush(struct channel_store *store);
+
+/* Records that all submissions taken so far may be passed on; and what was so recorded, bounded by
+ * what can be under way. */
+void channel_store_send(struct channel_store *store);
+uint64_t channel_store_sent(const struct channel_store *store);
 
 bool channel_store_sleep(struct channel_store *store);
 void channel_store_awake(struct channel_store *store);

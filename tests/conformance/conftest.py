@@ -1,21 +1,36 @@
 """Which protocol and which backend the suite runs over: STRATO_PROTOCOL and STRATO_BACKEND."""
 
+import contextlib
 import itertools
 import os
 
 import pytest
 
 from over_http import HttpOperations
+from redis_servers import Cluster, Redis
 from strato import Strato
 
 PROTOCOLS = {"http": HttpOperations}
-BACKENDS = {"memory": {"strato": {"backend": "memory"}}}
 MAX_VALUE = 1 << 20
+
+
+@contextlib.contextmanager
+def beside(servers):
+    """The settings for servers that are started first."""
+    with servers() as running:
+        yield running.settings()
+
+
+# Each gives a context whose value is the settings.
+BACKENDS = {"memory": lambda: contextlib.nullcontext({"strato": {"backend": "memory"}}),
+            "redis": lambda: beside(Redis),
+            "cluster": lambda: beside(Cluster)}
 
 
 @pytest.fixture(scope="session")
 def strato():
-    with Strato(BACKENDS[os.environ.get("STRATO_BACKEND", "memory")]) as running:
+    with BACKENDS[os.environ.get("STRATO_BACKEND", "memory")]() as settings, \
+            Strato(settings) as running:
         yield running
 
 

@@ -33,15 +33,14 @@ def test_defaults_and_sample():
 
 def test_every_problem_with_its_line(tmp_path):
     code, out, err = check(tmp_path, "[htpp]\n[http]\nlissen = 1\nworkers = 99\n\n[strato]\n"
-                                     "backend = disk\nrequest_timeout = 5\n[grpc]\nenabled = yes\n")
+                                     "backend = disk\nrequest_timeout = 5\n")
     assert (code, err) == (1, "")
     assert out == (
         "test.ini:1: unknown section [htpp]; did you mean [http]?\n"
         "test.ini:3: unknown key lissen in [http]; did you mean listen?\n"
         "test.ini:4: workers must be auto or a number from 1 to 32\n"
         "test.ini:8: request_timeout must be a time with its unit (ms, s, m or h) from 1ms to 1h\n"
-        "test.ini:7: backend disk is not built into this version; use memory\n"
-        "test.ini:10: gRPC is not built into this version; use enabled = no\n")
+        "test.ini:7: backend disk is not built into this version; use memory\n")
 
 
 def test_problem_in_an_included_file(tmp_path):

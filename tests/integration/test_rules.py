@@ -80,12 +80,3 @@ def test_each_library_has_one_includer():
                 if name.startswith(prefix) and not within(path, folders):
                     wrong.append(f"{path} includes {name}")
     assert not wrong, "\n".join(wrong)
-
-
-def test_no_source_is_too_long():
-    long = []
-    for path in sources():
-        with open(os.path.join(ROOT, path)) as file:
-            if (count := len(file.readlines())) > 500:
-                long.append(f"{path}: {count} lines")
-    assert not long, "\n".join(long)

@@ -49,7 +49,7 @@ static void defaults(void **state)
     assert_int_equal(conf.drain_timeout_ms, 10000);
     assert_int_equal(conf.max_value, 1 << 20);
     assert_true(conf.http.enabled);
-    assert_false(conf.grpc.enabled);
+    assert_true(conf.grpc.enabled);
     assert_string_equal(conf.http.listen, "127.0.0.1:8081");
     assert_string_equal(conf.grpc.listen, "127.0.0.1:8080");
     assert_int_equal(conf.http.idle_timeout_ms, 60000);
@@ -101,15 +101,16 @@ static void protocols(void **state)
 {
     (void)state;
     set("http", "enabled", "no");
+    check("");
+    set("grpc", "enabled", "no");
     check("here: no protocol is enabled; nobody could connect\n");
     set("http", "enabled", "yes");
     set("grpc", "enabled", "yes");
     set("grpc", "listen", "127.0.0.1:8081");
-    check("here: gRPC is not built into this version; use enabled = no\n"
-          "here: listen is the address of [http] already\n");
+    check("here: listen is the address of [http] already\n");
     set("http", "listen", "127.0.0.1:0");
     set("grpc", "listen", "127.0.0.1:0");
-    check("here: gRPC is not built into this version; use enabled = no\n");
+    check("");
 }
 
 static void limits(void **state)

@@ -24,25 +24,28 @@ static void counts(void **state)
     (void)state;
     struct conf both = make(true, 3, true, 2), http = make(true, 3, false, 2),
                 grpc = make(false, 3, true, 2), most = make(true, 32, true, 32);
+    /* http-0 grpc-0 http-1 grpc-1 http-2; http-0 - http-1 - http-2; - grpc-0 - grpc-1 */
     assert_int_equal(run_channel_count(&both), 10);
-    assert_int_equal(run_channel_count(&http), 6);
-    assert_int_equal(run_channel_count(&grpc), 4);
+    assert_int_equal(run_channel_count(&http), 10);
+    assert_int_equal(run_channel_count(&grpc), 8);
     assert_int_equal(run_channel_count(&most), 128);
-    assert_int_equal(run_worker_base(&both, false), 0);
-    assert_int_equal(run_worker_base(&both, true), 3);
-    assert_int_equal(run_worker_base(&grpc, true), 0);
+    assert_int_equal(run_worker_number(false, 31), 62);
+    assert_int_equal(run_worker_number(true, 31), 63);
 }
 
 static void names(void **state)
 {
     (void)state;
-    struct conf conf = make(true, 2, true, 2);
-    static const char *const wanted[] = {"http-0", "http-1", "grpc-0", "grpc-1"};
+    struct conf conf = make(true, 2, true, 1);
+    static const char *const wanted[] = {"http-0", "grpc-0", "http-1", "grpc-1"};
     char name[RUN_NAME_MAX];
     for (unsigned i = 0; i < 4; i++) {
-        run_worker_name(&conf, i, name);
+        assert_int_equal(run_worker_name(&conf, i, name), i != 3);
         assert_string_equal(name, wanted[i]);
     }
+    conf.http.enabled = false;
+    assert_false(run_worker_name(&conf, 0, name));
+    assert_true(run_worker_name(&conf, 1, name));
 }
 
 static void urls(void **state)

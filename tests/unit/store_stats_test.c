@@ -127,7 +127,7 @@ static void test_pages_fit_and_miss_nothing(void **state)
     do {
         Strato__Control__StatsReply reply;
         stats_page(&stats, page, &reply);
-        assert_true(protobuf_c_message_get_packed_size(&reply.base) < LINK_MESSAGE_MAX - 4096);
+        assert_true(protobuf_c_message_get_packed_size(&reply.base) <= LINK_CHUNK);
         for (size_t i = 0; i < reply.n_samples; i++)
             assert_int_equal(reply.samples[i]->value, seen++);
         page = reply.next;

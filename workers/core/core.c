@@ -22,7 +22,8 @@ static void open_store(struct core *core, enum backend backend)
     store->core = core;
     store->backend = backend;
     store->absent_is_final = core_absent_is_final(backend);
-    if (!arena_reader_open(&store->reader, fd + RUN_BACKEND_ARENA, reason, sizeof reason))
+    if (run_has_arena(backend) &&
+        !arena_reader_open(&store->reader, fd + RUN_BACKEND_ARENA, reason, sizeof reason))
         run_child_fail(RUN_EXIT_FAILURE, "the arena of the %s backend: %s", backend_name(backend),
                        reason);
     struct channel_memory *memory =
@@ -51,6 +52,8 @@ struct core *core_open(const struct run_child *child)
     for (enum backend backend = 0; backend < BACKEND_COUNT; backend++)
         if (conf_uses(&child->conf, backend))
             open_store(core, backend);
+    if (!core->first)
+        panic("no backend is in use");
     core_gauge(core, FIGURE_CONNECTIONS_OPEN, 0);
     return core;
 }
@@ -63,7 +66,9 @@ static void close_store(struct core_store *store)
         transfer_cancel(&store->stats_job);
     transfer_close(&store->transfer);
     channel_unmap(&store->channel.memory);
-    arena_reader_close(&store->reader);
+    if (store->reader.base)
+        if (store->reader.base)
+            arena_reader_close(&store->reader);
     free(store);
 }
 

@@ -99,6 +99,8 @@ void core_ready(struct core *core,
                 void (*done)(void *context, enum status status, const char *backend),
                 void *context);
 void core_ready_cancel(struct core *core, void *context);
+/* Whether the backend of one service answered when core_ready() last asked it. */
+bool core_answers(const struct core *core, enum service service);
 
 /* The worker's figures, see proto/channel/figures.h. */
 void core_count(struct core *core, unsigned figure, uint64_t add);

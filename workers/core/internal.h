@@ -40,9 +40,9 @@ struct core_queue {
 struct core_store {
     struct core *core;
     enum backend backend;
-    bool absent_is_final; /* the arena is the data: what it has not, does not exist */
-    bool refused;         /* our hello; logged */
-    struct arena_reader reader;
+    bool absent_is_final;       /* the arena is the data: what it has not, does not exist */
+    bool refused;               /* our hello; logged */
+    struct arena_reader reader; /* base is NULL when the backend has no arena */
     struct channel_worker channel;
     struct transfer *transfer;
     /* By sequence % CHANNEL_SLOTS; call is NULL once nobody waits for it any more. */
@@ -101,7 +101,7 @@ struct core {
 
 #define CORE_EACH_STORE(core, store)                                                               \
     for (enum backend each_ = 0; each_ < BACKEND_COUNT; each_++)                                   \
-        if ((store = (core)->stores[each_]))
+        if (((store) = (core)->stores[each_]))
 
 /* check.c: what holds for a request whatever its protocol. Anything but STATUS_OK leaves its reason
  * in error (size bytes). */

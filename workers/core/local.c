@@ -10,7 +10,7 @@
 static const bool absent_is_final[BACKEND_COUNT] = {
     [BACKEND_MEMORY] = true, /* the arena is the data */
     [BACKEND_DISK] = false,  /* a read-through cache: ask the store */
-    [BACKEND_REDIS] = false, /* likewise */
+    [BACKEND_REDIS] = false, /* has no arena */
 };
 
 bool core_absent_is_final(enum backend backend)
@@ -71,6 +71,8 @@ enum status core_read_local(struct core_store *store, const struct request *requ
 {
     enum service service = op_info(request->op)->service;
     struct arena_found record;
+    if (!store->reader.base)
+        return STATUS_RETRY; /* a backend without an arena */
     enum status status = arena_read(&store->reader, service, request->key, clock_wall_ms(),
                                     &store->core->scratch, &record);
     if (status == STATUS_OK)

@@ -51,6 +51,12 @@ void core_ready_cancel(struct core *core, void *context)
     core_waiter_remove(&core->ready_waiters, context);
 }
 
+bool core_answers(const struct core *core, enum service service)
+{
+    const struct core_store *store = core->stores[core->child->conf.services[service]];
+    return store->answered_ns == 0 || store->answered == STATUS_OK;
+}
+
 void core_ready_poll(struct core *core, uint64_t now_ns)
 {
     if (!core->ready_waiters)

@@ -442,15 +442,6 @@ static void take(struct transfer *transfer, Strato__Control__Reply *reply)
 
 /* ---- The round ---- */
 
-static void fail_all(struct transfer *transfer)
-{
-    unsigned count = 0; /* their owners may start new ones: those fail in the next round */
-    for (struct transfer_job *job = transfer->first; job; job = job->next)
-        count++;
-    while (count-- > 0 && transfer->first)
-        finish(transfer->first, STATUS_UNAVAILABLE, (struct bytes){0});
-}
-
 static void notice_connection(struct transfer *transfer)
 {
     uint64_t epoch = link_client_epoch(transfer->link);
@@ -463,18 +454,33 @@ static void notice_connection(struct transfer *transfer)
         begin_anew(job);
 }
 
+static void take_answers(struct transfer *transfer)
+{
+    Strato__Control__Reply *reply = NULL;
+    for (unsigned i = 0; i < ANSWERS_MAX; i++) {
+        reply = link_client_receive(transfer->link);
+        notice_connection(transfer); /* the answer may be the first on a new one */
+        if (!reply)
+            break;
+        take(transfer, reply);
+    }
+}
+
+static void fail_all(struct transfer *transfer)
+{
+    unsigned count = 0; /* their owners may start new ones: those fail in the next round */
+    for (struct transfer_job *job = transfer->first; job; job = job->next)
+        count++;
+    while (count-- > 0 && transfer->first)
+        finish(transfer->first, STATUS_UNAVAILABLE, (struct bytes){0});
+}
+
 void transfer_poll(struct transfer *transfer, uint64_t now_ms)
 {
     transfer->now_ms = now_ms;
     if (link_client_tick(transfer->link, now_ms))
         atomic_fetch_add_explicit(&transfer->channel->link_trouble, 1, memory_order_relaxed);
-    notice_connection(transfer);
-    for (unsigned i = 0; i < ANSWERS_MAX; i++) {
-        Strato__Control__Reply *reply = link_client_receive(transfer->link);
-        if (!reply)
-            break;
-        take(transfer, reply);
-    }
+    take_answers(transfer);
     if (transfer->state == HELLO_REFUSED)
         fail_all(transfer);
     if (!link_client_connected(transfer->link))

@@ -31,7 +31,7 @@ struct http_connection {
     uint32_t interest; /* epoll events asked for */
     enum http_state state;
     bool last;  /* no more requests are taken: close when the output is written */
-    bool dirty; /* closed with input unread: linger, or the client may lose the answer */
+    bool dirty; /* the client may still be sending what will not be read */
 
     struct buffer in;
     size_t start;   /* where the request under way begins in it */
@@ -62,5 +62,24 @@ void http_connection_timeout(struct http_connection *connection);
 /* True between requests, with nothing received of the next. */
 bool http_connection_idle(const struct http_connection *connection);
 void http_connection_close(struct http_connection *connection);
+
+/* ---- Between connection.c and exchange.c ---- */
+
+/* Bytes of output that wait to be written. */
+static inline size_t http_connection_pending(const struct http_connection *connection)
+{
+    return connection->out.len - connection->sent;
+}
+
+/* Adds an answer to the output, or writes it straight from where it is. */
+void http_connection_answer(struct http_connection *connection, const struct http_body *body);
+/* Takes what requests there are and writes the answers. The connection may be gone afterwards. */
+void http_connection_go_on(struct http_connection *connection);
+
+/* Takes as many requests as are there. False when more must wait until output is written. */
+bool http_exchange_take(struct http_connection *connection);
+void http_exchange_error(struct http_connection *connection, int status, const char *text);
+/* Answers that no operation could be made of what came, and that the connection cannot go on. */
+void http_exchange_refuse(struct http_connection *connection, int status, const char *text);
 
 #endif

@@ -57,7 +57,7 @@ static uint8_t *put(uint8_t *at, const char *text, size_t len)
     return at + len;
 }
 
-#define PUT(at, literal) put(at, literal, sizeof literal - 1)
+#define PUT(at, literal) put(at, literal, sizeof(literal) - 1)
 
 static uint8_t *put_number(uint8_t *at, uint64_t number)
 {

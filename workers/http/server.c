@@ -17,7 +17,7 @@
 
 enum {
     EVENTS = 256,
-    ACCEPT_BURST = 8,        /* per round; the rest is left to the other workers */
+    ACCEPT_BURST = 4,        /* per round; the rest is left to the other workers */
     ACCEPT_PAUSE_MS = 100,   /* after running out of descriptors */
     DESCRIPTORS_SPARE = 128, /* besides one per connection */
 };
@@ -79,6 +79,14 @@ static void take_over(struct http_server *server, int fd)
     http_connection_open(server, fd, server->connections >= max);
 }
 
+/* Of the workers that wait for a connection, the kernel wakes the one that has been registered the
+ * longest: so this one goes to the end of the queue, and connections spread evenly. */
+static void queue_up_again(struct http_server *server)
+{
+    stop_accepting(server);
+    start_accepting(server);
+}
+
 static void accept_some(struct http_server *server)
 {
     for (int i = 0; i < ACCEPT_BURST; i++) {
@@ -87,6 +95,8 @@ static void accept_some(struct http_server *server)
             take_over(server, fd);
             continue;
         }
+        if (i > 0)
+            queue_up_again(server);
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             log_warn("cannot accept connections for a moment: %s", strerror(errno));
             stop_accepting(server);
@@ -94,6 +104,7 @@ static void accept_some(struct http_server *server)
         }
         return; /* EAGAIN: another worker took it; all else concerns that one client */
     }
+    queue_up_again(server);
 }
 
 /* ---- Time ---- */

@@ -11,6 +11,8 @@
 #define RAW_TYPE   "Content-Type: application/octet-stream\r\n"
 #define RAW_ACCEPT "Accept: application/octet-stream\r\n"
 
+enum { BURST = 32 };
+
 static uint64_t now_us(void)
 {
     struct timespec t;
@@ -36,21 +38,30 @@ static unsigned latency_bucket(uint64_t us)
     return bucket < LATENCY_BUCKETS ? bucket : LATENCY_BUCKETS - 1;
 }
 
+static void note_latency(struct client *client, uint64_t start)
+{
+    uint64_t took = now_us() - start;
+    if (took > client->latency_max_us)
+        client->latency_max_us = took;
+    client->latency[latency_bucket(took)]++;
+}
+
+static void connect_again(struct client *client)
+{
+    client->disconnects++;
+    wire_open(&client->wire);
+}
+
 /* Asks; false when the outcome is unknown. Connects again for the next one. */
 static bool ask(struct client *client, const char *method, const char *target, const char *headers,
                 const void *body, size_t body_len, struct wire_answer *answer_r)
 {
     uint64_t start = now_us();
-    bool answered = wire_ask(&client->wire, method, target, headers, body, body_len, answer_r);
-    uint64_t took = now_us() - start;
-    if (!answered) {
-        client->disconnects++;
-        wire_open(&client->wire);
+    if (!wire_ask(&client->wire, method, target, headers, body, body_len, answer_r)) {
+        connect_again(client);
         return false;
     }
-    if (took > client->latency_max_us)
-        client->latency_max_us = took;
-    client->latency[latency_bucket(took)]++;
+    note_latency(client, start);
     return true;
 }
 
@@ -66,31 +77,66 @@ static bool success(struct client *client, const struct wire_answer *answer, con
     return false;
 }
 
-static void increment(struct client *client)
-{
+struct increment {
+    unsigned counter;
+    int64_t amount;
     char target[600];
-    struct wire_answer answer;
-    unsigned counter = pick(client, 3) ? pick(client, COUNTER_OWN) : COUNTER_OWN;
-    int64_t amount = 1 + pick(client, 50);
-    load_counter_path(client, counter, target);
-    snprintf(target + strlen(target), 64, "?increment=%" PRId64, amount);
-    if (!ask(client, "POST", target, "", NULL, 0, &answer)) {
-        if (client->unknown_count == UNKNOWN_MAX) {
-            load_wrong(client, "more than %d increments of unknown outcome", UNKNOWN_MAX);
-            return;
-        }
-        client->unknown[client->unknown_count].counter = counter;
-        client->unknown[client->unknown_count++].amount = amount;
+};
+
+static void pick_increment(struct client *client, struct increment *increment_r)
+{
+    increment_r->counter = pick(client, 3) ? pick(client, COUNTER_OWN) : COUNTER_OWN;
+    increment_r->amount = 1 + pick(client, 50);
+    load_counter_path(client, increment_r->counter, increment_r->target);
+    snprintf(increment_r->target + strlen(increment_r->target), 64, "?increment=%" PRId64,
+             increment_r->amount);
+}
+
+static void increment_unknown(struct client *client, const struct increment *increment)
+{
+    if (client->unknown_count == UNKNOWN_MAX) {
+        load_wrong(client, "more than %d increments of unknown outcome", UNKNOWN_MAX);
         return;
     }
-    if (!success(client, &answer, "POST", target))
+    client->unknown[client->unknown_count].counter = increment->counter;
+    client->unknown[client->unknown_count++].amount = increment->amount;
+}
+
+static void increment_done(struct client *client, const struct increment *increment,
+                           const struct wire_answer *answer)
+{
+    if (!success(client, answer, "POST", increment->target))
         return;
     client->writes++;
-    client->counted[counter] += amount;
-    if (counter == COUNTER_OWN && client->unknown_count == 0 &&
-        load_number(&answer) != client->counted[counter])
-        load_wrong(client, "%s gave %" PRId64 ", not %" PRId64, target, load_number(&answer),
-                   client->counted[counter]);
+    client->counted[increment->counter] += increment->amount;
+    if (increment->counter == COUNTER_OWN && client->unknown_count == 0 &&
+        load_number(answer) != client->counted[COUNTER_OWN])
+        load_wrong(client, "%s gave %" PRId64 ", not %" PRId64, increment->target,
+                   load_number(answer), client->counted[COUNTER_OWN]);
+}
+
+/* Several increments at once: so the store has many of one client's in hand when it dies. */
+static void increment(struct client *client)
+{
+    struct increment burst[BURST];
+    struct wire_answer answer;
+    unsigned count = pick(client, 4) ? 1 : 1 + pick(client, BURST);
+    uint64_t start = now_us();
+    for (unsigned i = 0; i < count; i++) {
+        pick_increment(client, &burst[i]);
+        wire_queue(&client->wire, "POST", burst[i].target, "", NULL, 0);
+    }
+    bool alive = client->wire.fd >= 0 && wire_flush(&client->wire);
+    unsigned known = 0;
+    while (alive && known < count && (alive = wire_receive(&client->wire, &answer)))
+        increment_done(client, &burst[known++], &answer);
+    if (alive) {
+        note_latency(client, start);
+        return;
+    }
+    for (; known < count; known++)
+        increment_unknown(client, &burst[known]);
+    connect_again(client);
 }
 
 static void settle(struct versions *versions, uint32_t version, bool known)

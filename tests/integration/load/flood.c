@@ -89,7 +89,6 @@ int main(int argc, char **argv)
     double seconds = now() - start;
     printf("{\"written\": %lu, \"failures\": %lu, \"seconds\": %.3f, \"rate\": %.0f}\n", written,
            count - written, seconds, (double)count / seconds);
-    wire_close(&wire);
-    free(wire.data);
+    wire_free(&wire);
     return 0;
 }

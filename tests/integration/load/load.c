@@ -201,10 +201,8 @@ int main(int argc, char **argv)
     double seconds = now() - start;
     load_verify(clients, count);
     report(clients, count, seconds);
-    for (unsigned c = 0; c < count; c++) {
-        wire_close(&clients[c].wire);
-        free(clients[c].wire.data);
-    }
+    for (unsigned c = 0; c < count; c++)
+        wire_free(&clients[c].wire);
     free(clients);
     return 0;
 }

@@ -1,9 +1,9 @@
 /*
  * load - writes over HTTP and remembers what was acknowledged, to check it afterwards.
  *
- * Several clients, each a thread with one keep-alive connection and one request under way. Each
- * keeps a model of its own keys, sets and flags; counters are shared too. A request whose
- * connection broke is unknown: it may have been applied, or still be, or not.
+ * Several clients, each a thread with one keep-alive connection and one request under way, or some
+ * increments together. Each keeps a model of its own keys, sets and flags; counters are shared too.
+ * A request whose connection broke is unknown: it may have been applied, or still be, or not.
  */
 #ifndef STRATO_TESTS_INTEGRATION_LOAD_LOAD_H
 #define STRATO_TESTS_INTEGRATION_LOAD_LOAD_H
@@ -18,7 +18,7 @@ enum {
     CLIENTS_MAX = 64,
     COUNTERS = 9, /* per client: shared ones, and behind them its own */
     COUNTER_OWN = COUNTERS - 1,
-    UNKNOWN_MAX = 1024, /* unknown increments of one client */
+    UNKNOWN_MAX = 4096, /* unknown increments of one client */
     KEYS = 500,
     CACHE_KEYS = 64,
     SETS = 2000,

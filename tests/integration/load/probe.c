@@ -70,7 +70,6 @@ int main(int argc, char **argv)
            ", \"p999_us\": %" PRIu32 ", \"max_us\": %" PRIu32 "}\n",
            count, failures, samples[count / 2], samples[count * 99 / 100],
            samples[count * 999 / 1000], samples[count - 1]);
-    wire_close(&wire);
-    free(wire.data);
+    wire_free(&wire);
     return 0;
 }

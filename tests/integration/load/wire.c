@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 bool wire_open(struct wire *wire)
@@ -21,7 +20,6 @@ bool wire_open(struct wire *wire)
     struct timeval patience = {.tv_sec = 30};
     int one = 1;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    wire->len = 0;
     for (int tries = 0; tries < 1000; tries++) {
         wire->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (wire->fd < 0)
@@ -42,63 +40,96 @@ void wire_close(struct wire *wire)
     if (wire->fd >= 0)
         close(wire->fd);
     wire->fd = -1;
-    wire->len = 0;
+    wire->in.len = wire->out.len = wire->consumed = 0;
 }
 
-static bool send_all(int fd, struct iovec *parts, int count)
+void wire_free(struct wire *wire)
 {
-    while (count > 0) {
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
-        ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+    wire_close(wire);
+    buffer_free(&wire->in);
+    buffer_free(&wire->out);
+}
+
+void wire_queue(struct wire *wire, const char *method, const char *target, const char *headers,
+                const void *body, size_t body_len)
+{
+    buffer_append_format(&wire->out, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s", method, target,
+                         headers);
+    if (body)
+        buffer_append_format(&wire->out, "Content-Length: %zu\r\n", body_len);
+    buffer_append_text(&wire->out, "\r\n");
+    if (body)
+        buffer_append(&wire->out, body, body_len);
+}
+
+static bool broken(struct wire *wire)
+{
+    wire_close(wire);
+    return false;
+}
+
+bool wire_flush(struct wire *wire)
+{
+    for (size_t at = 0; at < wire->out.len;) {
+        ssize_t sent = send(wire->fd, wire->out.data + at, wire->out.len - at, MSG_NOSIGNAL);
         if (sent < 0)
-            return false;
-        for (; count > 0 && (size_t)sent >= parts->iov_len; parts++, count--)
-            sent -= (ssize_t)parts->iov_len;
-        if (count > 0) {
-            parts->iov_base = (char *)parts->iov_base + sent;
-            parts->iov_len -= (size_t)sent;
-        }
+            return broken(wire);
+        at += (size_t)sent;
     }
+    wire->out.len = 0;
     return true;
 }
 
-/* Reads more behind what is there; keeps room for a NUL. */
+/* Reads more behind what is there, and a NUL behind that. */
 static bool fill(struct wire *wire)
 {
-    if (wire->capacity - wire->len < 16384) {
-        wire->capacity = wire->capacity * 2 + 65536;
-        wire->data = realloc(wire->data, wire->capacity);
-        if (!wire->data)
-            err(1, "realloc");
-    }
-    ssize_t got = recv(wire->fd, wire->data + wire->len, wire->capacity - wire->len - 1, 0);
+    buffer_reserve(&wire->in, 65536);
+    ssize_t got =
+        recv(wire->fd, wire->in.data + wire->in.len, wire->in.capacity - wire->in.len - 1, 0);
     if (got <= 0)
         return false;
-    wire->len += (size_t)got;
-    wire->data[wire->len] = '\0';
+    wire->in.len += (size_t)got;
+    wire->in.data[wire->in.len] = '\0';
     return true;
 }
 
-static bool receive(struct wire *wire, struct wire_answer *answer_r)
+/* Drops the last answer and uncovers what came behind it. */
+static void drop_answer(struct wire *wire)
 {
-    char *end = NULL;
-    wire->len = 0;
-    while (!end) {
+    if (wire->consumed == 0)
+        return;
+    wire->in.data[wire->consumed] = wire->covered;
+    buffer_consume(&wire->in, wire->consumed);
+    wire->in.data[wire->in.len] = '\0';
+    wire->consumed = 0;
+}
+
+bool wire_receive(struct wire *wire, struct wire_answer *answer_r)
+{
+    const char *end = NULL;
+    drop_answer(wire);
+    for (;;) {
+        end = wire->in.len ? strstr((char *)wire->in.data, "\r\n\r\n") : NULL;
+        if (end)
+            break;
         if (!fill(wire))
-            return false;
-        end = strstr(wire->data, "\r\n\r\n");
+            return broken(wire);
     }
-    size_t head = (size_t)(end - wire->data) + 4;
-    if (sscanf(wire->data, "HTTP/1.1 %3d", &answer_r->status) != 1)
-        return false;
-    const char *field = strcasestr(wire->data, "\r\ncontent-length:");
+    const char *data = (char *)wire->in.data;
+    size_t head = (size_t)(end - data) + 4;
+    if (sscanf(data, "HTTP/1.1 %3d", &answer_r->status) != 1)
+        return broken(wire);
+    const char *field = strcasestr(data, "\r\ncontent-length:");
     size_t length = 0;
     if (field && field < end)
         length = strtoul(field + strlen("\r\ncontent-length:"), NULL, 10);
-    while (wire->len < head + length)
+    while (wire->in.len < head + length)
         if (!fill(wire))
-            return false;
-    answer_r->body = wire->data + head;
+            return broken(wire);
+    wire->consumed = head + length;
+    wire->covered = wire->in.data[wire->consumed];
+    wire->in.data[wire->consumed] = '\0';
+    answer_r->body = (char *)wire->in.data + head;
     answer_r->body_len = length;
     return true;
 }
@@ -106,15 +137,8 @@ static bool receive(struct wire *wire, struct wire_answer *answer_r)
 bool wire_ask(struct wire *wire, const char *method, const char *target, const char *headers,
               const void *body, size_t body_len, struct wire_answer *answer_r)
 {
-    char head[2048];
-    int len = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s", method, target,
-                       headers);
-    if (body)
-        len += snprintf(head + len, sizeof head - (size_t)len, "Content-Length: %zu\r\n", body_len);
-    len += snprintf(head + len, sizeof head - (size_t)len, "\r\n");
-    struct iovec parts[2] = {{head, (size_t)len}, {(void *)body, body_len}};
-    if (wire->fd >= 0 && send_all(wire->fd, parts, body ? 2 : 1) && receive(wire, answer_r))
-        return true;
-    wire_close(wire);
-    return false;
+    if (wire->fd < 0)
+        return false;
+    wire_queue(wire, method, target, headers, body, body_len);
+    return wire_flush(wire) && wire_receive(wire, answer_r);
 }

@@ -5,19 +5,20 @@
 #define STRATO_TESTS_INTEGRATION_LOAD_WIRE_H
 
 #include <stdbool.h>
-#include <stddef.h>
+
+#include "proto/base/bytes.h"
 
 struct wire {
     int port; /* on 127.0.0.1 */
     int fd;   /* -1: not connected */
-    char *data;
-    size_t len;
-    size_t capacity;
+    struct buffer in, out;
+    size_t consumed; /* of in: the answer given last */
+    uint8_t covered; /* the byte of in that the NUL behind its body stands for */
 };
 
 struct wire_answer {
     int status;
-    const char *body; /* valid until the next question; NUL behind it */
+    const char *body; /* valid until the next answer; NUL behind it */
     size_t body_len;
 };
 
@@ -25,11 +26,19 @@ struct wire_answer {
 bool wire_open(struct wire *wire);
 void wire_close(struct wire *wire);
 
-/*
- * Sends a request and waits up to 30 s for its answer. headers is "" or whole lines with \r\n.
- * body may be NULL. False when the connection broke or nothing came: then it is closed, and whether
- * the request was carried out is unknown.
- */
+/* Closes it and frees its buffers. */
+void wire_free(struct wire *wire);
+
+/* Puts a request behind those that wire_flush() will send together. headers is "" or whole lines
+ * with \r\n; body may be NULL. */
+void wire_queue(struct wire *wire, const char *method, const char *target, const char *headers,
+                const void *body, size_t body_len);
+/* Both are false when the connection broke or, after 30 s, when nothing came: then it is closed,
+ * and whether the requests without an answer were carried out is unknown. */
+bool wire_flush(struct wire *wire);
+bool wire_receive(struct wire *wire, struct wire_answer *answer_r);
+
+/* One request: the three above. */
 bool wire_ask(struct wire *wire, const char *method, const char *target, const char *headers,
               const void *body, size_t body_len, struct wire_answer *answer_r);
 

@@ -1,0 +1,281 @@
+/*
+ * exchange - one request after the other of a connection, from its bytes to its answer. Runs in the
+ * http workers. What a client does wrong is answered and at worst ends its own connection.
+ */
+#include <stddef.h>
+#include <stdio.h>
+
+#include "proto/base/clock.h"
+#include "proto/channel/figures.h"
+#include "workers/http/connection.h"
+
+enum {
+    OUTPUT_HIGH = 65536,    /* output waiting: take no more requests */
+    JSON_BODY_EXTRA = 1024, /* around a value, each byte of which may be an escape of six */
+    JSON_ESCAPE = 6,
+};
+
+/* ---- Answers ---- */
+
+/* The request is answered: on to the next. */
+static void end_request(struct http_connection *c)
+{
+    c->start = c->at;
+    c->scanned = 0;
+    c->mark = 0;
+    c->state = HTTP_STATE_HEAD;
+    c->call.request = (struct request){0};
+}
+
+void http_exchange_error(struct http_connection *c, int status, const char *text)
+{
+    struct http_body body;
+    http_body_error(status, text, &c->server->scratch, &body);
+    http_connection_answer(c, &body);
+}
+
+void http_exchange_refuse(struct http_connection *c, int status, const char *text)
+{
+    core_count(c->server->core, FIGURE_BAD_REQUESTS, 1);
+    c->last = c->dirty = true;
+    http_exchange_error(c, status, text);
+}
+
+static void refuse(struct http_connection *c, int status, const char *text)
+{
+    core_count(c->server->core, FIGURE_BAD_REQUESTS, 1);
+    http_exchange_error(c, status, text);
+    end_request(c);
+}
+
+static void answer_call(struct http_connection *c)
+{
+    struct http_server *server = c->server;
+    enum status status = c->call.reply.status;
+    if (status != STATUS_OK) {
+        http_exchange_error(c, status_info(status)->http, c->call.error);
+    } else {
+        struct http_body body = {.status = 200};
+        server->scratch.len = 0;
+        c->route->shape(&c->input, &c->call.reply, &server->scratch, &body);
+        http_connection_answer(c, &body);
+    }
+    end_request(c);
+}
+
+static void answer_text(struct http_connection *c, const char *type, struct bytes text)
+{
+    struct http_body body = {.status = 200, .type = type, .parts = {text}};
+    http_connection_answer(c, &body);
+    end_request(c);
+}
+
+static void call_done(struct core_call *call)
+{
+    struct http_connection *c =
+        (struct http_connection *)((char *)call - offsetof(struct http_connection, call));
+    answer_call(c);
+    http_connection_go_on(c);
+}
+
+static void ready_done(void *context, enum status status, const char *backend)
+{
+    struct http_connection *c = context;
+    c->waiting = HTTP_PAGE_NONE;
+    if (status == STATUS_OK) {
+        answer_text(c, "application/json", bytes_of("{\"status\":\"ok\"}"));
+    } else {
+        snprintf(c->server->error, sizeof c->server->error, "the %s backend does not answer",
+                 backend);
+        http_exchange_error(c, 503, c->server->error);
+        end_request(c);
+    }
+    http_connection_go_on(c);
+}
+
+static void stats_done(void *context, struct bytes text)
+{
+    struct http_connection *c = context;
+    c->waiting = HTTP_PAGE_NONE;
+    answer_text(c, "text/plain; version=0.0.4", text);
+    http_connection_go_on(c);
+}
+
+static void answer_page(struct http_connection *c)
+{
+    switch (c->route->page) {
+    case HTTP_PAGE_PING:
+        answer_text(c, NULL, (struct bytes){0});
+        break;
+    case HTTP_PAGE_LIVE:
+        answer_text(c, "application/json", bytes_of("{\"status\":\"ok\"}"));
+        break;
+    case HTTP_PAGE_READY:
+        c->state = HTTP_STATE_BUSY;
+        c->waiting = HTTP_PAGE_READY;
+        core_ready(c->server->core, ready_done, c);
+        break;
+    default:
+        c->state = HTTP_STATE_BUSY;
+        c->waiting = HTTP_PAGE_METRICS;
+        core_stats(c->server->core, stats_done, c);
+        break;
+    }
+}
+
+/* ---- Requests ---- */
+
+/* The whole request is there. */
+static void dispatch(struct http_connection *c)
+{
+    struct http_server *server = c->server;
+    struct http_text path, query;
+    if (!c->route) {
+        core_count(server->core, FIGURE_BAD_REQUESTS, 1);
+        http_connection_answer(c, &c->refusal);
+        buffer_free(&c->refusal_text);
+        end_request(c);
+        return;
+    }
+    if (c->route->page != HTTP_PAGE_NONE) {
+        answer_page(c);
+        return;
+    }
+    struct http_text target = {c->in.data + c->start + c->head.target_at, c->head.target_len};
+    c->input = (struct http_input){
+        .head = &c->head,
+        .body = c->in.data + c->body,
+        .body_len = c->body_len,
+        .now_ms = c->route->op == OP_CACHE_SET ? clock_wall_ms() : 0,
+        .error = server->error,
+        .error_size = sizeof server->error,
+    };
+    if (!http_target_split(target, &path, &query) ||
+        !http_route_prepare(c->route, path, query, &c->input, &c->call.request)) {
+        refuse(c, 400, server->error);
+        return;
+    }
+    c->call.done = call_done;
+    if (core_start(server->core, &c->call))
+        answer_call(c);
+    else
+        c->state = HTTP_STATE_BUSY;
+}
+
+/* Largest body that a request with this head may have. */
+static uint64_t body_max(const struct http_connection *c)
+{
+    uint64_t max_value = c->server->child->conf.max_value;
+    return c->head.raw_body ? max_value : JSON_ESCAPE * max_value + JSON_BODY_EXTRA;
+}
+
+static void refuse_length(struct http_connection *c)
+{
+    snprintf(c->server->error, sizeof c->server->error,
+             "the body is too large; a value has at most %llu bytes (max_value)",
+             (unsigned long long)c->server->child->conf.max_value);
+    http_exchange_refuse(c, 413, c->server->error);
+}
+
+/* Finds the row; what is refused is answered once its body is there, so that the connection can
+ * go on. */
+static void find_route(struct http_connection *c)
+{
+    struct http_text target = {c->in.data + c->start + c->head.target_at, c->head.target_len};
+    struct http_text path, query;
+    c->route = NULL;
+    if (http_target_split(target, &path, &query))
+        c->route = http_route_find(c->head.method, path, &c->refusal_text, &c->refusal);
+    else
+        http_body_error(400, "the request target must be a path or an http:// URL",
+                        &c->refusal_text, &c->refusal);
+}
+
+/* The client waits for our word before it sends the body. */
+static void on_expect(struct http_connection *c)
+{
+    static const char go_ahead[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (!c->route) {
+        core_count(c->server->core, FIGURE_BAD_REQUESTS, 1);
+        c->last = c->dirty = true;
+        http_connection_answer(c, &c->refusal);
+        return;
+    }
+    if (!c->out.data)
+        http_server_lend(c->server, &c->out);
+    buffer_append(&c->out, go_ahead, sizeof go_ahead - 1);
+}
+
+/* Each step says whether another may follow now. */
+static bool take_head(struct http_connection *c)
+{
+    struct bytes rest = {c->in.data + c->start, c->in.len - c->start};
+    if (rest.len == 0)
+        return false;
+    switch (http_parse_head(rest.data, rest.len, &c->scanned, &c->head)) {
+    case HTTP_PARSE_MORE:
+        return false;
+    case HTTP_PARSE_BAD:
+        c->head.keep_alive = false;
+        http_exchange_refuse(c, c->head.error, c->head.reason);
+        return false;
+    default:
+        break;
+    }
+    c->body = c->at = c->start + c->head.size;
+    c->body_len = 0;
+    c->chunked = (struct http_chunked){0};
+    c->mark = c->in.len;
+    c->state = HTTP_STATE_BODY;
+    find_route(c);
+    if (c->head.length > body_max(c)) {
+        refuse_length(c);
+        return false;
+    }
+    if (c->head.expect_continue && (c->head.chunked || c->head.length > 0) && c->in.len == c->at)
+        on_expect(c);
+    return !c->last;
+}
+
+static bool take_body(struct http_connection *c)
+{
+    if (!c->head.chunked) {
+        if (c->in.len - c->body < c->head.length)
+            return false;
+        c->body_len = c->head.length;
+        c->at = c->body + c->body_len;
+        dispatch(c);
+        return true;
+    }
+    size_t at = c->at - c->body;
+    enum http_chunk result = http_chunk_decode(&c->chunked, c->in.data + c->body,
+                                               c->in.len - c->body, body_max(c), &at, &c->body_len);
+    c->at = c->body + at;
+    if (result == HTTP_CHUNK_DONE) {
+        dispatch(c);
+        return true;
+    }
+    if (result == HTTP_CHUNK_MORE)
+        c->in.len = c->body + c->body_len, c->at = c->in.len; /* all of it is decoded */
+    else if (result == HTTP_CHUNK_TOO_LARGE)
+        refuse_length(c);
+    else
+        http_exchange_refuse(c, 400, "the chunked body is malformed");
+    return false;
+}
+
+bool http_exchange_take(struct http_connection *c)
+{
+    bool more = true;
+    while (more && !c->last) {
+        if (http_connection_pending(c) >= OUTPUT_HIGH)
+            return false;
+        if (c->state == HTTP_STATE_HEAD)
+            more = take_head(c);
+        else if (c->state == HTTP_STATE_BODY)
+            more = take_body(c);
+        else
+            more = false;
+    }
+    return true;
+}
