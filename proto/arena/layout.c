@@ -33,9 +33,9 @@ bool arena_geometry(uint64_t size, struct arena_geometry *geometry_r)
 
 uint64_t arena_value_max(const struct arena_geometry *geometry)
 {
-    uint64_t quarter = geometry->chunks * ARENA_CHUNK / 4;
+    uint64_t third = geometry->chunks * ARENA_CHUNK / 3;
     uint64_t most = UINT32_MAX - sizeof(struct arena_record) - KEY_MAX;
-    return quarter < most ? quarter : most;
+    return third < most ? third : most;
 }
 
 uint64_t arena_hash(uint64_t seed, enum service service, struct bytes key)

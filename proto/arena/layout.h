@@ -138,7 +138,8 @@ struct arena_geometry {
 /* False when size is outside ARENA_SIZE_MIN..ARENA_SIZE_MAX. */
 bool arena_geometry(uint64_t size, struct arena_geometry *geometry_r);
 
-/* Longest value that a record can hold in an arena of this geometry. */
+/* Longest value that a record can hold in an arena of this geometry: a third of the heap, which is
+ * more than the quarter of [memory] size that max_value may be. */
 uint64_t arena_value_max(const struct arena_geometry *geometry);
 
 uint64_t arena_hash(uint64_t seed, enum service service, struct bytes key);

@@ -13,8 +13,8 @@
 
 enum {
     /* How long a worker looks for a completion before it lets epoll block. */
-    CORE_SPIN_NS = 0,
-    /* One in so many hits of the cache is reported for the eviction order. */
+    CORE_SPIN_NS = 20000,
+    /* One in so many hits of what may be evicted is reported for the eviction order. */
     CORE_HIT_SAMPLE = 8,
     /* Values staged at once; the store keeps twice as many per channel (BULK_PER_CHANNEL). */
     CORE_STAGED_MAX = 32,
@@ -54,7 +54,7 @@ struct core_store {
     struct core_queue for_stage;
     unsigned submitted; /* calls in the ring that are still waited for */
     unsigned staged;    /* always <= CORE_STAGED_MAX */
-    unsigned hits;
+    uint32_t chance; /* for the sample of hits */
 
     struct core_call probe;
     enum status answered; /* what the last probe showed: STATUS_OK or STATUS_UNAVAILABLE */

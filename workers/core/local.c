@@ -34,10 +34,12 @@ static enum status found_flag(struct bytes value, struct reply *reply)
     return STATUS_OK;
 }
 
-/* A sample of the hits tells the store which cached values are in use. */
+/* A sample of the hits tells the store which records are in use. By chance, because reads that come
+ * round in a fixed order would otherwise always have the same ones sampled. */
 static void report_hit(struct core_store *store, uint64_t word)
 {
-    if (++store->hits % CORE_HIT_SAMPLE == 0)
+    store->chance = store->chance * 1664525u + 1013904223u;
+    if (store->chance >> 16 < 65536 / CORE_HIT_SAMPLE)
         channel_worker_hit(&store->channel, word);
 }
 
@@ -45,15 +47,13 @@ static enum status found(struct core_store *store, enum service service,
                          const struct arena_found *record, struct reply *reply)
 {
     reply->revision = record->revision;
+    if (service == SERVICE_CACHE || !store->absent_is_final)
+        report_hit(store, record->word);
     switch (service) {
     case SERVICE_COUNTER:
         return found_counter(record->value, reply);
     case SERVICE_FLAG:
         return found_flag(record->value, reply);
-    case SERVICE_CACHE:
-        report_hit(store, record->word);
-        reply->value = record->value;
-        return STATUS_OK;
     default:
         reply->value = record->value;
         return STATUS_OK;
