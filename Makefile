@@ -1,6 +1,6 @@
 # The tasks of everyday work. Each installs what it needs first (packaging/install-deps.sh, which
 # is done at once when all is there) and works without a terminal.
-.PHONY: help run build test test-long bench lint format clean
+.PHONY: help run build package test test-long bench lint format clean
 .DEFAULT_GOAL := help
 
 DEPS = packaging/install-deps.sh
@@ -17,6 +17,7 @@ endef
 help:
 	@echo "make run     build and run stratod in the foreground, on its defaults"
 	@echo "make build   the release, in build/ (build/bin/stratod)"
+	@echo "make package a .deb and a .rpm, in build/packages/"
 	@echo "make test    every test: unit, conformance, integration, fuzz; with and without sanitizers"
 	@echo "make test-long   the tests that are scaled down in make test, at full size"
 	@echo "make bench   speed, side by side with a bare epoll loop and with webdis + Redis"
@@ -29,6 +30,11 @@ run: build
 build:
 	@$(DEPS) build
 	$(call build_preset,build,release)
+
+package: build
+	@$(DEPS) package
+	@cd build && cpack >cpack.log 2>&1 || { cat cpack.log; exit 1; }
+	@ls build/packages/*.deb build/packages/*.rpm
 
 # All runs are made even when one fails, so that one report shows everything.
 test:

@@ -1,14 +1,17 @@
 #!/bin/sh
 # Installs the Debian packages that a task needs, and only those that are missing.
-# Usage: install-deps.sh build|test|bench|lint ...
+# Usage: install-deps.sh build|package|test|bench|lint ...
 # Works as root or with sudo; says what to install by hand where it cannot.
 set -eu
 
 # What `make build` and `make run` need, and so what each other task needs too.
-build="gcc libc6-dev cmake ninja-build pkg-config libinih-dev libjansson-dev libnng-dev
-    libprotobuf-c-dev protobuf-c-compiler libxxhash-dev"
+build="gcc libc6-dev cmake ninja-build pkg-config libgrpc-dev libhiredis-dev libinih-dev
+    libjansson-dev liblmdb-dev libnng-dev libprotobuf-c-dev libxxhash-dev protobuf-c-compiler
+    protobuf-compiler"
 # clang and its runtime are for the fuzzers.
-test="libcmocka-dev python3 python3-pytest clang libclang-rt-14-dev procps"
+test="libcmocka-dev python3 python3-grpcio python3-protobuf python3-pytest redis-server redis-tools
+    clang libclang-rt-14-dev"
+package="dpkg-dev rpm lintian mmdebstrap python3-pytest"
 bench="python3 wrk redis-server webdis"
 lint="clang clang-tidy clang-format"
 
@@ -18,8 +21,9 @@ for task in "$@"; do
     build) ;;
     test) wanted="$wanted $test" ;;
     bench) wanted="$wanted $bench" ;;
+    package) wanted="$wanted $package" ;;
     lint) wanted="$wanted $test $lint" ;;
-    *) echo "usage: $0 build|test|bench|lint ..." >&2; exit 2 ;;
+    *) echo "usage: $0 build|package|test|bench|lint ..." >&2; exit 2 ;;
     esac
 done
 

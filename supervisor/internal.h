@@ -25,7 +25,8 @@ struct supervisor {
     struct slot slots[SLOTS_MAX]; /* by role, then number: a place of its own for each */
     enum phase phase;
     uint64_t started_ms;
-    uint64_t told_at_ms; /* when it was first told to stop */
+    uint64_t watchdog_at_ms; /* when systemd's is to be told; UINT64_MAX: never */
+    uint64_t told_at_ms;     /* when it was first told to stop */
     int epoll_fd, signal_fd, lock_fd;
     bool reap; /* SIGCHLD came */
     int exit_code;

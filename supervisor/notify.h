@@ -4,8 +4,19 @@
 #ifndef STRATO_SUPERVISOR_NOTIFY_H
 #define STRATO_SUPERVISOR_NOTIFY_H
 
-/* Takes NOTIFY_SOCKET out of the environment, so that no child speaks in our name. */
+#include <stdint.h>
+
+/* Takes what systemd said out of the environment, so that no child speaks in our name. Descriptors
+ * that it kept for us and nobody asks for by notify_kept() are closed on exec. */
 void notify_open(void);
+/* Every how many ms the watchdog wants to hear WATCHDOG=1 (half of its patience); 0: there is
+ * none. */
+uint64_t notify_watchdog_ms(void);
+/* Gives a descriptor into systemd's keeping under a name; it comes back after a restart of the
+ * service, and stays ours as well. Does nothing without a socket. */
+void notify_keep(int fd, const char *name);
+/* The descriptor that was kept under this name, taken over by the caller; -1 if there is none. */
+int notify_kept(const char *name);
 /* Sends lines such as "READY=1\nSTATUS=...". Does nothing without a socket; never blocks. */
 void notify_send(const char *text);
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "proto/channel/channel.h"
+#include "supervisor/notify.h"
 
 enum { BACKLOG = 4096 };
 
@@ -43,6 +44,27 @@ static int make_memory(const char *name, uint64_t size, struct buffer *why)
     return -1;
 }
 
+/* The one that systemd kept for us since before a restart of the service, if it is what we would
+ * make now; else -1. An arena of another size is forgotten: its data is lost, and the log says so.
+ */
+static int kept_memory(const char *name, uint64_t size)
+{
+    struct stat stat_;
+    int fd = notify_kept(name);
+    if (fd < 0)
+        return -1;
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals >= 0 && (seals & F_SEAL_SHRINK) && (seals & F_SEAL_GROW) && fstat(fd, &stat_) == 0 &&
+        (uint64_t)stat_.st_size == size)
+        return fd;
+    log_warn("the %s of the last run has another size: its data is not taken over", name);
+    close(fd);
+    char text[128];
+    snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+    notify_send(text);
+    return -1;
+}
+
 static int make_bell(struct buffer *why)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -57,9 +79,14 @@ static enum status make_arena(struct shared *shared, const struct conf *conf, en
 {
     char name[64], path[64];
     snprintf(name, sizeof name, "strato-arena-%s", backend_name(backend));
-    int fd = make_memory(name, conf->memory_size, why);
+    int fd = kept_memory(name, conf->memory_size);
+    bool kept = fd >= 0;
+    if (!kept)
+        fd = make_memory(name, conf->memory_size, why);
     if (fd < 0)
         return STATUS_UNAVAILABLE;
+    if (!kept)
+        notify_keep(fd, name);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     shared->arena[backend] = fd;
     shared->arena_readonly[backend] = open(path, O_RDONLY | O_CLOEXEC);

@@ -307,7 +307,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 /* When something is to be done even if nothing happens. */
 static uint64_t next_deadline(struct supervisor *s)
 {
-    uint64_t next = ctl_deadline(&s->ctl);
+    uint64_t next = earlier(ctl_deadline(&s->ctl), s->watchdog_at_ms);
     struct slot *slot;
     EACH_SLOT(s, slot)
     {
@@ -354,6 +354,28 @@ static void judge_silence(struct supervisor *s, bool late, uint64_t now_ms)
     }
 }
 
+/* Whether every process that serves has given a sign of life, or is being dealt with. */
+static bool all_heard(struct supervisor *s, uint64_t now_ms)
+{
+    struct slot *slot;
+    EACH_SLOT(s, slot)
+    {
+        if (now_ms - LATE_MS > slot_deadline(slot))
+            return false;
+    }
+    return true;
+}
+
+/* The watchdog hears of us only while we do what we are for. */
+static void feed_watchdog(struct supervisor *s, uint64_t now_ms)
+{
+    if (now_ms < s->watchdog_at_ms)
+        return;
+    s->watchdog_at_ms = now_ms + notify_watchdog_ms();
+    if (all_heard(s, now_ms))
+        notify_send("WATCHDOG=1");
+}
+
 static void run_round(struct supervisor *s)
 {
     struct epoll_event events[EVENTS_MAX];
@@ -368,6 +390,7 @@ static void run_round(struct supervisor *s)
         reap_children(s, now_ms);
     if (count < EVENTS_MAX) /* else a sign of life may still be in a pipe */
         judge_silence(s, now_ms > before_ms + wait + LATE_MS, now_ms);
+    feed_watchdog(s, now_ms);
     ctl_check(&s->ctl, now_ms);
     advance(s, now_ms);
 }
@@ -452,6 +475,7 @@ int supervise(struct conf *conf, const char *path, const char *program)
     s->lock_fd = s->ctl.fd = -1;
     log_open(program, conf->log_level, conf->log_json);
     notify_open();
+    s->watchdog_at_ms = notify_watchdog_ms() ? s->started_ms : UINT64_MAX;
     if (set_up(s, &why) != STATUS_OK) {
         fprintf(stderr, "%s: %.*s\n", program, (int)why.len, (const char *)why.data);
         s->exit_code = 1;

@@ -196,8 +196,8 @@ static unsigned merge_key(const struct conf_key *key, struct conf *loaded, struc
         report_key(key, old, new, report);
         needs = key->reload;
     }
-    if (needs && (!conf_value_parse(key, new, loaded, &why) ||
-                  !conf_value_parse(key, new, conf, &why)))
+    if (needs &&
+        (!conf_value_parse(key, new, loaded, &why) || !conf_value_parse(key, new, conf, &why)))
         panic("%s is written in a way that cannot be read", key->key);
     buffer_free(&before);
     buffer_free(&after);
@@ -255,5 +255,30 @@ void conf_write_sample(FILE *out)
         section = key->section;
         fprintf(out, "; %s\n%s%s = %s\n", key->doc, key->initial ? "" : "; ", key->key,
                 key->initial ? key->initial : key->example);
+    }
+}
+
+static const char *reload_text(enum conf_type type, unsigned reload)
+{
+    if (type == CONF_INCLUDE)
+        return "read again too";
+    if (reload == 0)
+        return "restart of stratod";
+    if (reload == CONF_LIVE)
+        return "at once";
+    return reload & CONF_ROLL_STORES ? "new processes, stores too" : "new workers";
+}
+
+void conf_write_manual(FILE *out)
+{
+    const char *section = "";
+    for (size_t i = 0; i < CONF_KEY_COUNT; i++) {
+        const struct conf_key *key = &conf_keys[i];
+        if (strcmp(section, key->section) != 0)
+            fprintf(out, ".SH [%s]\n", key->section);
+        section = key->section;
+        fprintf(out, ".TP\n.B %s = %s\n%s.\nOn reload: %s.\n", key->key,
+                key->initial ? key->initial : key->example, key->doc,
+                reload_text(key->type, key->reload));
     }
 }

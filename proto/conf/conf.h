@@ -116,5 +116,7 @@ enum status conf_read_fd(struct conf *conf, int fd, struct buffer *problems) MUS
 
 /* Writes the commented sample file etc/strato.ini. */
 void conf_write_sample(FILE *out);
+/* Writes the same as sections of a manual page (roff), with what a reload does for each key. */
+void conf_write_manual(FILE *out);
 
 #endif

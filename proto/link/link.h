@@ -26,8 +26,8 @@ enum {
     LINK_VERSION = 1,
     LINK_CHUNK = 31 * 1024,            /* most payload bytes in one message */
     LINK_MESSAGE_MAX = 32 * 1024 - 64, /* small enough to pass a socket in one piece, see wire.c */
-    LINK_IN_FLIGHT_MAX = 48,           /* most requests that a worker has open on its connection */
-    LINK_PATIENCE_MS = 200,            /* for a first answer; doubles up to LINK_PATIENCE_MAX_MS */
+    LINK_IN_FLIGHT_MAX = 4, /* most requests open on a connection: less than a socket's buffer */
+    LINK_PATIENCE_MS = 200, /* for a first answer; doubles up to LINK_PATIENCE_MAX_MS */
     LINK_PATIENCE_MAX_MS = 3200,
     LINK_SILENCE_MS = 2000, /* for any later one */
 };

@@ -21,7 +21,8 @@
  * ECONNRESET, on which nng goes on accepting or dialling; and anything else seems to be sent: it is
  * lost either way, and the receiving side will come to the end of the connection in good order.
  * Sockets of other families are left alone. And messages are small enough for one buffer of a local
- * socket (48 KiB), so that nothing is ever sent in part.
+ * socket (48 KiB), and so few are under way (LINK_IN_FLIGHT_MAX) that its queue (208 KiB) has room,
+ * so that nothing is ever sent in part or waits to be sent.
  *
  * Where this does not help (libnng linked in some other way; a connection that this process closes
  * itself while messages come in, as link_server_close() may), nng_close() can hang, so it is not
@@ -131,13 +132,11 @@ bool wire_close(nng_socket socket)
     struct timespec until;
     if (pthread_create(&thread, NULL, close_thread, (void *)(uintptr_t)socket.id) != 0)
         return false;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += WIRE_CLOSE_MS * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += WIRE_CLOSE_S;
+    if (pthread_timedjoin_np(thread, NULL, &until) == 0)
         return true;
     pthread_detach(thread);
-    log_warn("closing a link takes longer than %d ms; leaving it", WIRE_CLOSE_MS);
+    log_warn("closing a link takes longer than %d s; leaving it", WIRE_CLOSE_S);
     return false;
 }

@@ -145,6 +145,7 @@ static bool reclaim(struct engine *engine, uint64_t now_ms)
     if (next_ms == 0 || next_ms > now_ms)
         return false;
     engine_begin(engine);
+    engine->work.now_ms = now_ms;
     if (record_reclaim(&engine->work, RECLAIM_BATCH, &count) != STATUS_OK || count == 0) {
         engine_abort(engine);
         return false;

@@ -26,7 +26,10 @@ static const char *const table_names[TABLE_COUNT] = {
     [TABLE_EXPIRY] = "expiry", [TABLE_META] = "meta",
 };
 
-enum { READERS = 16 }; /* ours, the flusher's, a snapshot's and what people look with */
+enum {
+    READERS = 16,      /* ours, the flusher's, a snapshot's and what people look with */
+    MISSING_MAX = 256, /* pages */
+};
 
 void env_path(const char *directory, const char *name, char *path)
 {
@@ -157,19 +160,26 @@ static void check_open(const struct env *env, int code)
         refuse(env, code);
 }
 
-/* A file cut short would kill whoever reads the missing pages. */
+/*
+ * A file cut short would kill whoever reads the missing pages. Pages that a transaction took and
+ * gave back again are not written, so the file's last ones may be missing rightly; they are put
+ * there, empty, so that a file that lacks others too is found to be damaged when they are read.
+ */
 static void check_length(const struct env *env)
 {
     MDB_envinfo info;
     struct stat file;
     mdb_env_info(env->lmdb, &info);
     uint64_t needed = ((uint64_t)info.me_last_pgno + 1) * env->page_size;
-    if (fstat(env->data_fd, &file) != 0 || (uint64_t)file.st_size < needed)
-        run_child_fail(
-            RUN_EXIT_CONFIG,
-            "the database in %s is damaged: data.mdb is shorter than the %llu bytes that "
-            "it should have; start from a snapshot",
-            env->path, (unsigned long long)needed);
+    if (fstat(env->data_fd, &file) != 0 ||
+        (uint64_t)file.st_size + MISSING_MAX * env->page_size < needed)
+        run_child_fail(RUN_EXIT_CONFIG,
+                       "the database in %s is damaged: data.mdb is shorter than the %llu bytes that "
+                       "it should have; start from a snapshot",
+                       env->path, (unsigned long long)needed);
+    if ((uint64_t)file.st_size < needed && ftruncate(env->data_fd, (off_t)needed) != 0)
+        run_child_fail(RUN_EXIT_FAILURE, "cannot write to the database in %s: %s", env->path,
+                       strerror(errno));
 }
 
 static void map(struct env *env, const struct conf *conf)

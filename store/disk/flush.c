@@ -41,13 +41,13 @@ struct flush {
     struct env *env;
     int fd; /* of the file */
     struct slot slot;
-    MDB_txn *pin; /* holds the snapshot that slot.roots are of */
     uint64_t interval_ms;
     bool threaded;
     pthread_t thread;
     pthread_mutex_t lock; /* held around commits; guards what follows */
     pthread_cond_t wake;
     bool stop;
+    MDB_txn *pin; /* holds the snapshot that slot.roots are of */
     uint64_t commits, synced_commits;
     uint64_t last_ns;
 };
@@ -166,13 +166,14 @@ static void sync_all(struct flush *flush)
     env_must(env, mdb_env_sync(env->lmdb, 1), "sync");
     if (!write_slot(flush))
         env_fatal(env, "write the file unsynced in", strerror(errno));
-    if (flush->pin)
-        mdb_txn_abort(flush->pin);
-    flush->pin = pin;
+    MDB_txn *old = flush->pin;
     pthread_mutex_lock(&flush->lock);
+    flush->pin = pin;
     flush->synced_commits = commits;
     flush->last_ns = clock_ns() - start;
     pthread_mutex_unlock(&flush->lock);
+    if (old)
+        mdb_txn_abort(old);
 }
 
 static struct timespec after_ms(struct timespec t, uint64_t ms)
@@ -305,6 +306,18 @@ void flush_after_commit(struct flush *flush)
         return;
     flush->commits++;
     pthread_mutex_unlock(&flush->lock);
+}
+
+uint64_t flush_pinned(struct flush *flush)
+{
+    uint64_t id = UINT64_MAX;
+    if (!flush)
+        return id;
+    pthread_mutex_lock(&flush->lock);
+    if (flush->pin)
+        id = mdb_txn_id(flush->pin);
+    pthread_mutex_unlock(&flush->lock);
+    return id;
 }
 
 uint64_t flush_last_ns(struct flush *flush)

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "store/disk/flush.h"
+
 enum {
     RESERVE_MIN = 256, /* pages; a delete takes about ten, and frees them two commits later */
     RESERVE_MAX = 1024,
@@ -44,14 +46,15 @@ static bool allocate(struct room *room, const struct env *env, uint64_t page)
     return room->allocated >= page;
 }
 
-/* Free pages that this transaction may use again. */
-static uint64_t count_free(MDB_txn *txn)
+/* Free pages that the transaction after this one may use again. LMDB shows its own table only to
+ * transactions that read. */
+static uint64_t count_free(const struct env *env, MDB_txn *reader)
 {
     uint64_t count = 0;
-    size_t oldest = mdb_txn_id(txn) - 1;
+    size_t oldest = mdb_txn_id(reader), pinned = flush_pinned(env->flush);
     MDB_cursor *cursor;
     MDB_val key, value;
-    if (mdb_cursor_open(txn, FREE_TABLE, &cursor) != MDB_SUCCESS)
+    if (mdb_cursor_open(reader, FREE_TABLE, &cursor) != MDB_SUCCESS)
         return 0;
     while (count < COUNT_MAX && mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
         size_t id, pages;
@@ -59,7 +62,7 @@ static uint64_t count_free(MDB_txn *txn)
             break;
         memcpy(&id, key.mv_data, sizeof id);
         memcpy(&pages, value.mv_data, sizeof pages);
-        if (id >= oldest)
+        if (id >= oldest || id >= pinned)
             break;
         count += pages;
     }
@@ -80,7 +83,7 @@ void room_begin(struct room *room, const struct env *env)
     allocate(room, env, room->next + room->reserve);
 }
 
-bool room_take(struct room *room, const struct env *env, MDB_txn *txn, size_t value_len)
+bool room_take(struct room *room, const struct env *env, MDB_txn *reader, size_t value_len)
 {
     uint64_t pages = PER_CHANGE;
     if (value_len > env->page_size / 4)
@@ -88,7 +91,7 @@ bool room_take(struct room *room, const struct env *env, MDB_txn *txn, size_t va
     uint64_t end = room->next + room->taken + pages + room->reserve;
     if (end > room->allocated && !allocate(room, env, end)) {
         if (!room->counted)
-            room->free = count_free(txn);
+            room->free = count_free(env, reader);
         room->counted = true;
         room->full = end > room->allocated + room->free;
         if (room->full)

@@ -24,7 +24,8 @@ struct room {
 void room_open(struct room *room, const struct env *env);
 /* At the beginning of a write transaction. */
 void room_begin(struct room *room, const struct env *env);
-/* Takes what writing a value of this length may need. False when there is not enough. */
-bool room_take(struct room *room, const struct env *env, MDB_txn *txn, size_t value_len);
+/* Takes what writing a value of this length may need; reader reads the last commit. False when
+ * there is not enough. */
+bool room_take(struct room *room, const struct env *env, MDB_txn *reader, size_t value_len);
 
 #endif

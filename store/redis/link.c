@@ -116,7 +116,7 @@ bool redis_link_stalled(const struct redis_link *link)
 
 bool redis_link_hopeless(const struct redis_link *link)
 {
-    return link->stalled || (link->state != LINK_UP && link->failures > 0);
+    return link->stalled || (link->state != LINK_UP && link->failures > 1);
 }
 
 bool redis_link_idle(const struct redis_link *link)
@@ -147,7 +147,7 @@ static void end(struct redis_link *link, uint64_t now, const char *reason)
         link->failures++;
     if (was_up) {
         log_info("redis %s: the connection is lost: %s", link->name, reason);
-    } else if (!link->complained) {
+    } else if (link->failures > 1 && !link->complained) {
         log_warn("redis %s is away: %s", link->name, reason);
         link->complained = true;
     }
@@ -362,11 +362,13 @@ static void read_answers(struct redis_link *link, uint64_t now)
 
 void redis_link_event(struct redis_link *link, uint32_t events, uint64_t now_ns)
 {
+    if (!link->context)
+        return;
     if (link->state == LINK_CONNECTING)
         connected(link, now_ns);
-    else if (link->context && events & EPOLLOUT)
+    else if (events & EPOLLOUT)
         redis_link_flush(link);
-    if (link->state >= LINK_GREETING && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+    if (link->context && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
         read_answers(link, now_ns);
 }
 

@@ -50,6 +50,14 @@ unsigned redis_links_ready(const struct redis_links *links)
     return ready;
 }
 
+bool redis_links_stalled(const struct redis_links *links)
+{
+    for (unsigned i = 0; i < links->count; i++)
+        if (redis_link_stalled(links->all[i]))
+            return true;
+    return false;
+}
+
 void redis_links_flush(struct redis_links *links)
 {
     for (unsigned i = 0; i < links->count; i++)

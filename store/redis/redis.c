@@ -54,6 +54,7 @@ struct engine {
     struct redis_links links;
     struct redis_link *databases[SERVICE_COUNT]; /* a single server's; NULL: not in use */
     struct redis_map *map;                       /* of a cluster, or NULL */
+    bool stalled; /* the single server: it is the same for all databases */
     struct redis_open open;
     struct redis_queue waiting; /* for a server */
     struct buffer scratch;
@@ -123,9 +124,9 @@ static void route(struct engine *engine, struct redis_call *call)
         finish_with(engine, call, STATUS_INVALID); /* a service that is not kept here */
     else if (engine->now_ns >= call->deadline_ns)
         finish_with(engine, call, STATUS_DEADLINE);
-    else if (redis_link_ready(link))
+    else if (redis_link_ready(link) && !engine->stalled)
         send_to(engine, call, link, false);
-    else if (call->patient || !redis_link_hopeless(link))
+    else if (call->patient || !(redis_link_hopeless(link) || engine->stalled))
         wait_for_server(engine, call);
     else
         finish_with(engine, call, STATUS_UNAVAILABLE);
@@ -304,6 +305,8 @@ static void poll(struct engine *engine, uint64_t now_ns)
     uint64_t next = redis_links_tend(&engine->links, now_ns);
     if (engine->map)
         next = sooner(next, redis_map_tend(engine->map, now_ns));
+    else
+        engine->stalled = redis_links_stalled(&engine->links);
     retry_waiting(engine);
     expire(engine);
     redis_links_flush(&engine->links);

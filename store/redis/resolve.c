@@ -42,8 +42,8 @@ struct redis_resolve *redis_resolve_start(const char *host)
 
 static const struct addrinfo *pick(const struct addrinfo *first, unsigned turn)
 {
-    unsigned count = 0;
-    for (const struct addrinfo *at = first; at; at = at->ai_next)
+    unsigned count = 1; /* a lookup that succeeds finds at least one */
+    for (const struct addrinfo *at = first->ai_next; at; at = at->ai_next)
         count++;
     for (turn %= count; turn > 0; turn--)
         first = first->ai_next;

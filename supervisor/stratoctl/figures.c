@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "proto/base/clock.h"
 #include "proto/link/link.h"
@@ -115,6 +116,8 @@ bool figures_fetch(struct figures *figures, const char *run_dir, const char *bac
     if (!backend_called(backend_text, &backend))
         return false;
     run_link_url(&conf, backend, url);
+    if (access(url + strlen("ipc://"), R_OK | W_OK) != 0)
+        return false;
     struct link_client *link = link_client_open(url, reason, sizeof reason);
     if (!link)
         return false;

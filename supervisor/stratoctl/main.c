@@ -4,6 +4,7 @@
  * Exit code 0: it is done; 1: it is not, and standard error says why; 2: the command line is wrong.
  */
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,7 @@ static bool is_command(const char *word, int arguments)
 int main(int argc, char **argv)
 {
     struct options options = {.socket = usual_socket()};
+    signal(SIGPIPE, SIG_IGN); /* one that is turned away is answered before it has asked */
     parse(argc, argv, &options);
     if (optind == argc || !is_command(argv[optind], argc - optind - 1)) {
         if (optind < argc)

@@ -136,11 +136,13 @@ static bool show(const struct options *options, struct look *before)
     json_t *rows = NULL;
     if (!ask(options->socket, "status", options->json, &rows))
         return false;
-    if (before->figures.count == 0) {
+    bool first = before->figures.count == 0;
+    if (first)
         take_look(rows, before);
+    if (first && before->figures.count > 0)
         pause_ms(FIRST_LOOK_MS);
-    }
-    take_look(rows, &now);
+    if (before->figures.count > 0)
+        take_look(rows, &now);
     complete(rows, before, &now);
     if (options->watch && !options->json)
         printf("\033[H\033[J");

@@ -6,11 +6,12 @@ import os
 
 import pytest
 
+from over_grpc import GrpcOperations
 from over_http import HttpOperations
 from redis_servers import Cluster, Redis
 from strato import Strato
 
-PROTOCOLS = {"http": HttpOperations}
+PROTOCOLS = {"http": HttpOperations, "grpc": GrpcOperations}
 MAX_VALUE = 1 << 20
 
 
@@ -30,7 +31,7 @@ BACKENDS = {"memory": lambda: contextlib.nullcontext({"strato": {"backend": "mem
 @pytest.fixture(scope="session")
 def strato():
     with BACKENDS[os.environ.get("STRATO_BACKEND", "memory")]() as settings, \
-            Strato(settings) as running:
+            Strato({**settings, "grpc": {"enabled": "yes"}}) as running:
         yield running
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from urllib.parse import quote
 
 from strato import until
 
@@ -29,11 +30,11 @@ def free_port(above=0):
 class Redis:
     """One redis-server. It keeps what it acknowledged when it is killed (appendonly)."""
 
-    def __init__(self, options=(), port=None, url_user=""):
+    def __init__(self, options=(), port=None, login=None):
         self.directory = tempfile.mkdtemp(prefix="strato-redis-", dir="/tmp")
         self.port = port or free_port()
         self.options = [str(option) for option in options]
-        self.user = url_user  # "user:password@"
+        self.login = login  # (user, password); the user may be empty
         self.process = None
 
     def __enter__(self):
@@ -80,8 +81,8 @@ class Redis:
     def run(self, *words, check=True, database=0, arguments=()):
         """redis-cli: its output as bytes, without the newline at its end."""
         login = []
-        if self.user:
-            user, password = self.user.rstrip("@").split(":")
+        if self.login:
+            user, password = self.login
             login = (["--user", user] if user else []) + ["--pass", password, "--no-auth-warning"]
         done = subprocess.run(
             ["redis-cli", "-p", str(self.port), "-n", str(database), "--raw", *login, *arguments,
@@ -93,8 +94,12 @@ class Redis:
     def cli(self, database, *words):
         return self.run(*words, database=database)
 
+    def url(self, login=None):
+        user = ":".join(quote(word, safe="") for word in login) + "@" if login else ""
+        return f"redis://{user}127.0.0.1:{self.port}"
+
     def settings(self, **redis):
-        return {**BASE, "redis": {"url": f"redis://{self.user}127.0.0.1:{self.port}", **redis}}
+        return {**BASE, "redis": {"url": self.url(self.login), **redis}}
 
 
 class Cluster:

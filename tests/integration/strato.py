@@ -82,7 +82,7 @@ class Strato:
             "strato": {"run_dir": self.run_dir, "data_dir": os.path.join(self.directory, "data"),
                        "backend": "memory"},
             "http": {"listen": "127.0.0.1:0", "workers": "2"},
-            "grpc": {"enabled": "no"},
+            "grpc": {"enabled": "no", "listen": "127.0.0.1:0", "workers": "2"},
             "memory": {"size": "64M"},
         }
         for section, keys in (settings or {}).items():
@@ -135,7 +135,8 @@ class Strato:
         if self.process.poll() is not None:
             raise AssertionError(f"stratod ended with {self.process.returncode}")
         self.http = self.listening("http")
-        return self.http
+        self.grpc = self.listening("grpc")
+        return self.http or self.grpc
 
     def listening(self, protocol):
         """(address, port) as stratod printed them when it was ready, or None."""

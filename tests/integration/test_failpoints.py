@@ -4,6 +4,7 @@ import os
 
 import pytest
 from strato import Strato, until
+from support import Load, generator
 
 POINTS = ["store.after_take", "store.before_apply", "arena.before_intent", "arena.after_intent",
           "arena.before_publish", "arena.after_publish", "arena.after_applied",
@@ -128,6 +129,27 @@ def test_a_batch_is_exact_across_the_kill(armed, point, count):
     total = rounds * each * len(clients)
     assert sorted(values) == list(range(1, total + 1))
     assert clients[0].get(f"/counters/{name}").json()["value"] == total
+
+
+READY = "is ready after"  # in the supervisor's log, once for each start
+
+
+def test_under_load(armed):
+    """A store spends most of its time waiting, where random kills find it; these find it at work,
+    with many clients' submissions in hand."""
+    strato, path = armed
+    random = generator()
+    with Load(strato, prefix="load-") as load:
+        for _ in range(40):
+            starts = strato.log().count(READY)
+            point, count = random.choice(POINTS), random.randrange(1, 1500)
+            with open(path, "w") as file:
+                file.write(f"store-memory {point} {count}\n")
+            strato.kill("store-memory")
+            # One for the armed store, and one for its successor.
+            until(lambda: strato.log().count(READY) >= starts + 2, f"{point} {count} reached", 30)
+        figures = load.finish()
+    assert figures["wrong"] == figures["failures"] == figures["disconnects"] == 0, figures
 
 
 def test_killed_while_it_recovers(armed):

@@ -22,7 +22,7 @@ ONLY_IN = {
     "lmdb.h": ["store/disk"],
     "hiredis/": ["store/redis"],
     "microhttpd.h": ["workers/http"],
-    "grpc/": ["workers/grpc"],
+    "grpc/": ["workers/grpc", "tests/bench"],
     "ini.h": ["proto/conf"],
     "cmocka.h": ["tests"],
 }

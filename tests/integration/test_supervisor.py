@@ -21,12 +21,12 @@ def test_contract_of_descriptors():
         log = strato.log()
         found = re.findall(r"^descriptors ([\d ]+)$", log, re.MULTILINE)
         # store: 0-7 and two per channel; worker: 0-7 and three for its one store
-        assert sorted(len(line.split()) for line in found) == [11, 11, 11, 8 + 2 * 6]
+        assert sorted(len(line.split()) for line in found) == [11, 11, 11, 8 + 2 * 10]
         for line in found:
             numbers = sorted(map(int, line.split()))
             assert numbers == list(range(len(numbers)))
         for worker in range(3):
-            assert re.search(rf"http-{worker}\[\d+\]: lane 0 channel {2 * worker}$", log,
+            assert re.search(rf"http-{worker}\[\d+\]: lane 0 channel {4 * worker}$", log,
                              re.MULTILINE)
 
 
@@ -276,7 +276,8 @@ def test_reload_checks_the_file_and_goes_on():
     with Faked() as strato:
         before = strato.pids()
         strato.process.send_signal(signal.SIGHUP)
-        strato.wait_log("strato.ini is fine but not yet applied: restart to apply")
+        strato.wait_log("strato.ini is read again")
+        strato.wait_log("nothing has changed")
         strato.settings["http"]["workers"] = "none"
         path = strato.write_config()
         strato.process.send_signal(signal.SIGHUP)

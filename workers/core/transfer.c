@@ -1,7 +1,7 @@
 /*
  * transfer - see transfer.h. Runs in a worker's event loop.
  *
- * A job moves its bytes in pieces, a few of them under way at a time. All of a job's requests have
+ * Jobs move their bytes in pieces, a few of them under way at a time. All of a job's requests have
  * one id, and each answer says how far the job has come, so that answers may be lost or come twice:
  * without progress the job goes back to where it was last known to be. On a new connection hello
  * goes first, and when that is accepted every job begins anew under a new id: a restarted store has
@@ -14,6 +14,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <sys/random.h>
 
 #include "proto/arena/layout.h"
@@ -22,15 +23,13 @@
 enum {
     ASK_AGAIN_MS = 1000,
     ANSWERS_MAX = 256, /* taken in one round */
-    WINDOW = 8,        /* pieces of one job under way */
     ID_MASK = 0x7fffffff,
-    NAME_SIZE = 64,
 };
 
 enum kind { KIND_HELLO, KIND_STAGE, KIND_FETCH, KIND_DROP, KIND_STATS };
 
 struct transfer_job {
-    struct transfer_job *next, *prev;
+    TAILQ_ENTRY(transfer_job) link;
     struct transfer *transfer;
     enum kind kind;
     uint32_t id;         /* of its requests */
@@ -52,7 +51,7 @@ struct transfer_job {
 struct transfer {
     struct link_client *link;
     struct channel_memory *channel;
-    char name[NAME_SIZE];
+    char name[64];
     unsigned channel_number;
     uint64_t incarnation;
     uint64_t last_bulk_id;
@@ -62,7 +61,7 @@ struct transfer {
     enum { HELLO_ASKED, HELLO_ACCEPTED, HELLO_REFUSED } state;
     char why[256]; /* it was refused */
     struct transfer_job hello;
-    struct transfer_job *first, *last;
+    TAILQ_HEAD(, transfer_job) jobs; /* in order of when they last asked */
 };
 
 struct transfer *transfer_open(const char *url, const char *name, unsigned channel_number,
@@ -77,6 +76,7 @@ struct transfer *transfer_open(const char *url, const char *name, unsigned chann
     if (getrandom(&transfer->incarnation, sizeof transfer->incarnation, 0) < 0)
         panic("no random numbers");
     transfer->last_bulk_id = transfer->incarnation;
+    TAILQ_INIT(&transfer->jobs);
     transfer->hello.transfer = transfer;
     transfer->hello.kind = KIND_HELLO;
     transfer->link = link_client_open(url, reason, reason_size);
@@ -92,7 +92,7 @@ int transfer_fd(const struct transfer *transfer)
 
 bool transfer_busy(const struct transfer *transfer)
 {
-    return transfer->first || !link_client_answered(transfer->link);
+    return !TAILQ_EMPTY(&transfer->jobs) || !link_client_answered(transfer->link);
 }
 
 bool transfer_accepted(const struct transfer *transfer, const char **why_r)
@@ -122,27 +122,9 @@ static struct transfer_job *start_job(struct transfer *transfer, enum kind kind,
     job->kind = kind;
     job->done = done;
     job->context = context;
-    job->prev = transfer->last;
-    if (transfer->last)
-        transfer->last->next = job;
-    else
-        transfer->first = job;
-    transfer->last = job;
+    TAILQ_INSERT_TAIL(&transfer->jobs, job, link);
     renew_id(job);
     return job;
-}
-
-static void unlink_job(struct transfer_job *job)
-{
-    struct transfer *transfer = job->transfer;
-    if (job->prev)
-        job->prev->next = job->next;
-    else
-        transfer->first = job->next;
-    if (job->next)
-        job->next->prev = job->prev;
-    else
-        transfer->last = job->prev;
 }
 
 static void forget_answers(struct transfer_job *job)
@@ -172,9 +154,9 @@ void transfer_close(struct transfer **transfer)
 {
     if (!*transfer)
         return;
-    while ((*transfer)->first) {
-        struct transfer_job *job = (*transfer)->first;
-        unlink_job(job);
+    struct transfer_job *job;
+    while ((job = TAILQ_FIRST(&(*transfer)->jobs))) {
+        TAILQ_REMOVE(&(*transfer)->jobs, job, link);
         free_job(job);
     }
     link_client_close(&(*transfer)->link);
@@ -226,7 +208,7 @@ void transfer_drop(struct transfer *transfer, uint64_t bulk_id)
 
 void transfer_cancel(struct transfer_job **job)
 {
-    unlink_job(*job);
+    TAILQ_REMOVE(&(*job)->transfer->jobs, *job, link);
     if ((*job)->kind == KIND_FETCH)
         drop((*job)->transfer, 0, (*job)->sequence);
     free_job(*job);
@@ -235,7 +217,7 @@ void transfer_cancel(struct transfer_job **job)
 
 static void finish(struct transfer_job *job, enum status status, struct bytes data)
 {
-    unlink_job(job);
+    TAILQ_REMOVE(&job->transfer->jobs, job, link);
     if (job->kind == KIND_FETCH)
         drop(job->transfer, 0, job->sequence);
     if (job->kind == KIND_STAGE && status != STATUS_OK)
@@ -319,29 +301,48 @@ static bool ask(struct transfer_job *job)
     return true;
 }
 
-/* Whether the job has something to ask now. The first request goes even for no bytes. */
-static bool has_more(const struct transfer_job *job)
+static bool can_ask(const struct transfer_job *job)
 {
-    if (job->in_flight == 0)
-        return true;
-    return moves_pieces(job) && job->sent < job->total && job->in_flight < WINDOW;
+    bool pieces = moves_pieces(job) && job->total > 0;
+    return pieces ? job->sent < job->total : job->in_flight == 0;
 }
 
-/* Asks for all jobs, the older first, within what a connection may have open. */
-static void ask_all(struct transfer *transfer)
+/* The job with something to ask that waits longest; NULL when there is none. */
+static struct transfer_job *next_to_ask(const struct transfer *transfer)
+{
+    struct transfer_job *job = TAILQ_FIRST(&transfer->jobs);
+    while (job && !can_ask(job))
+        job = TAILQ_NEXT(job, link);
+    return job;
+}
+
+/* Gives up waiting for what is late, and counts what is open. */
+static unsigned count_open(struct transfer *transfer)
 {
     unsigned open = 0;
-    for (struct transfer_job *job = transfer->first; job; job = job->next) {
-        if (job->in_flight > 0 && transfer->now_ms - job->asked_ms >= ASK_AGAIN_MS) {
+    struct transfer_job *job;
+    TAILQ_FOREACH(job, &transfer->jobs, link)
+    {
+        bool waiting = job->in_flight > 0 || job->sent > job->moved;
+        if (waiting && transfer->now_ms - job->asked_ms >= ASK_AGAIN_MS) {
             job->in_flight = 0;
             job->sent = job->moved;
         }
         open += job->in_flight;
     }
-    for (struct transfer_job *job = transfer->first; job; job = job->next) {
-        for (; has_more(job); open++)
-            if (open >= LINK_IN_FLIGHT_MAX || !ask(job))
-                return;
+    return open;
+}
+
+/* Asks for all jobs in turn, within what a connection may have open. */
+static void ask_all(struct transfer *transfer)
+{
+    struct transfer_job *job;
+    for (unsigned open = count_open(transfer); open < LINK_IN_FLIGHT_MAX; open++) {
+        job = next_to_ask(transfer);
+        if (!job || !ask(job))
+            return;
+        TAILQ_REMOVE(&transfer->jobs, job, link);
+        TAILQ_INSERT_TAIL(&transfer->jobs, job, link);
     }
 }
 
@@ -428,9 +429,12 @@ static void take_for_job(struct transfer_job *job, Strato__Control__Reply *reply
 /* Takes over the reply. One that nobody waits for is an answer to what was asked twice. */
 static void take(struct transfer *transfer, Strato__Control__Reply *reply)
 {
-    struct transfer_job *job = transfer->first;
-    while (job && job->id != reply->id)
-        job = job->next;
+    struct transfer_job *job;
+    TAILQ_FOREACH(job, &transfer->jobs, link)
+    {
+        if (job->id == reply->id)
+            break;
+    }
     if (job) {
         take_for_job(job, reply);
         return;
@@ -450,8 +454,11 @@ static void notice_connection(struct transfer *transfer)
     transfer->epoch = epoch;
     transfer->state = HELLO_ASKED;
     renew_id(&transfer->hello);
-    for (struct transfer_job *job = transfer->first; job; job = job->next)
+    struct transfer_job *job;
+    TAILQ_FOREACH(job, &transfer->jobs, link)
+    {
         begin_anew(job);
+    }
 }
 
 static void take_answers(struct transfer *transfer)
@@ -466,13 +473,12 @@ static void take_answers(struct transfer *transfer)
     }
 }
 
+/* Their owners may start new ones: so not without end. */
 static void fail_all(struct transfer *transfer)
 {
-    unsigned count = 0; /* their owners may start new ones: those fail in the next round */
-    for (struct transfer_job *job = transfer->first; job; job = job->next)
-        count++;
-    while (count-- > 0 && transfer->first)
-        finish(transfer->first, STATUS_UNAVAILABLE, (struct bytes){0});
+    struct transfer_job *job;
+    for (unsigned i = 0; i < ANSWERS_MAX && (job = TAILQ_FIRST(&transfer->jobs)); i++)
+        finish(job, STATUS_UNAVAILABLE, (struct bytes){0}); /* NOLINT: it is off the list */
 }
 
 void transfer_poll(struct transfer *transfer, uint64_t now_ms)

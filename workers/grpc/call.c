@@ -7,6 +7,8 @@
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/slice.h>
+#include <grpc/support/alloc.h>
+#include <stdlib.h>
 
 void rpc_call_init(struct rpc_call *call, struct rpc_server *server)
 {
@@ -79,6 +81,16 @@ grpc_byte_buffer *rpc_message(struct bytes message)
     return buffer;
 }
 
+/* Of the call's connection; 0 when it has none any more. gRPC calls a connection that it was handed
+ * by its descriptor. */
+static int descriptor(struct rpc_call *call)
+{
+    char *peer = grpc_call_get_peer(call->call);
+    int fd = strncmp(peer, "fd:", 3) == 0 ? atoi(peer + 3) : 0;
+    gpr_free(peer);
+    return fd;
+}
+
 void rpc_call_end(struct rpc_call *call, const struct rpc_end *end, struct rpc_tag *tag)
 {
     grpc_op ops[4];
@@ -99,6 +111,7 @@ void rpc_call_end(struct rpc_call *call, const struct rpc_end *end, struct rpc_t
         ops[count].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
         ops[count++].data.recv_close_on_server.cancelled = &call->cancelled;
     }
+    rpc_cork_answer(&call->server->cork, descriptor(call));
     rpc_call_batch(call, ops, count, tag);
     grpc_byte_buffer_destroy(message);
     grpc_slice_unref(text);

@@ -9,7 +9,7 @@
 #include "workers/grpc/pool.h"
 #include "workers/grpc/stream.h"
 
-enum { POSTED = 16, SUBJECTS = SERVICE_COUNT + 4 };
+enum { POSTED = 2, SUBJECTS = SERVICE_COUNT + 4 };
 #define ASK_NS 1000000000u
 
 enum serving {

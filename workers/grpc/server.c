@@ -32,8 +32,9 @@ enum {
     KEEPALIVE_WAIT_MS = 20000, /* how long it waits for the answer */
     DRAIN_TURN_MS = 20,        /* how often draining is looked at */
 };
-#define TURN_NS  1000000000u /* the queue thread comes round at least so often */
-#define QUIET_NS 300000000u  /* draining: no call for so long, and nobody will send one any more */
+#define TURN_NS  1000000000u /* each thread comes round at least so often */
+#define QUIET_NS 1000000000u /* draining: no call for so long, and nobody will send one any more   \
+                              */
 
 static char tag_stop, tag_core;
 
@@ -81,7 +82,7 @@ static void add_fd(struct rpc_server *server, int fd, void *tag)
 static void run_shut_down(struct rpc_tag *tag, bool ok)
 {
     (void)ok;
-    RPC_OF(tag, struct rpc_server, shut_down)->finished = true;
+    RPC_OF(tag, struct rpc_server, shut_down)->shut = true;
 }
 
 void rpc_server_open(struct rpc_server *server, struct run_child *child, struct core *core)
@@ -122,29 +123,56 @@ static void work_on_core(struct rpc_server *server)
     core_flush(server->core);
 }
 
-/* The next event; without one, what the stores have answered is taken before the thread blocks. */
-static grpc_event next_event(struct rpc_server *server)
+/* Works on the core and lets the thread that calls it block. Returns how long, in ns; 0 when there
+ * is more to do at once. */
+static uint64_t rest(struct rpc_server *server)
 {
-    gpr_timespec wait = {.tv_sec = 1, .clock_type = GPR_TIMESPAN};
-    return grpc_completion_queue_next(server->queue,
-                                      gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), wait), NULL);
+    work_on_core(server);
+    rpc_cork_release(&server->cork);
+    uint64_t now_ns = clock_ns();
+    uint64_t core_ns = (uint64_t)core_sleep(server->core, now_ns) * 1000000;
+    uint64_t watch_ns = rpc_unary_watch(server, now_ns);
+    return core_ns < watch_ns ? core_ns : watch_ns;
+}
+
+/* Nobody need ring for answers to what an event has started: they are looked for before the thread
+ * blocks. */
+static void stay_awake(struct rpc_server *server)
+{
+    if (server->busy || (core_open_calls(server->core) == 0 && !server->attend))
+        return;
+    server->busy = true;
+    core_awake(server->core, false);
+}
+
+static grpc_event next_event(struct rpc_server *server, uint64_t wait_ns)
+{
+    gpr_timespec deadline = gpr_inf_past(GPR_CLOCK_MONOTONIC);
+    if (wait_ns > 0)
+        deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                gpr_time_from_nanos((int64_t)wait_ns, GPR_TIMESPAN));
+    return grpc_completion_queue_next(server->queue, deadline, NULL);
 }
 
 static void *run_queue(void *context)
 {
     struct rpc_server *server = context;
+    uint64_t wait_ns = 0;
     for (;;) {
-        grpc_event event = next_event(server);
+        grpc_event event = next_event(server, wait_ns);
         server->turned = true;
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
-        if (event.type != GRPC_OP_COMPLETE)
-            continue;
         pthread_mutex_lock(&server->lock);
-        ((struct rpc_tag *)event.tag)->run(event.tag, event.success);
-        if (server->attend)
-            work_on_core(server);
-        core_flush(server->core);
+        if (event.type == GRPC_OP_COMPLETE) {
+            ((struct rpc_tag *)event.tag)->run(event.tag, event.success);
+            core_flush(server->core);
+            stay_awake(server);
+            wait_ns = server->busy || server->cork.count > 0 ? 0 : TURN_NS;
+        } else {
+            wait_ns = rest(server);
+            server->busy = wait_ns == 0;
+        }
         pthread_mutex_unlock(&server->lock);
     }
 }
@@ -181,6 +209,9 @@ static void drain(struct rpc_server *server, uint64_t now_ns)
     bool quiet = server->calls == 0 && now_ns >= server->last_call_ns + QUIET_NS;
     bool close = !server->closing && (late || quiet || connections == 0);
     server->closing = server->closing || close;
+    if (server->closing)
+        rpc_unary_watch(server, UINT64_MAX); /* what is still open ends when it is cancelled */
+    server->gone = server->shut && server->calls == 0;
     pthread_mutex_unlock(&server->lock);
     if (!close)
         return;
@@ -218,9 +249,14 @@ static void wait_for_events(struct rpc_server *server, uint64_t wait_ns)
 static uint64_t turn(struct rpc_server *server)
 {
     uint64_t now_ns = clock_ns();
+    uint64_t wait_ns = TURN_NS;
     pthread_mutex_lock(&server->lock);
-    work_on_core(server);
-    uint64_t wait_ns = (uint64_t)core_sleep(server->core, now_ns) * 1000000;
+    if (server->busy)
+        work_on_core(server),
+            rpc_cork_release(
+                &server->cork); /* the queue thread will come back to it, and may still block */
+    else
+        wait_ns = rest(server);
     pthread_mutex_unlock(&server->lock);
     rpc_accept_poll(server, now_ns);
     if (server->drain_end_ns != 0) {
@@ -244,7 +280,7 @@ void rpc_server_run(struct rpc_server *server)
     pthread_t thread;
     if (pthread_create(&thread, NULL, run_queue, server) != 0)
         run_child_fail(RUN_EXIT_FAILURE, "pthread_create: %s", strerror(errno));
-    while (!server->finished) {
+    while (!server->gone) {
         wait_for_events(server, turn(server));
         beat(server);
     }

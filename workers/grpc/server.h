@@ -22,6 +22,7 @@
 
 #include "workers/core/core.h"
 #include "workers/grpc/accept.h"
+#include "workers/grpc/cork.h"
 
 /* What every event of the completion queue carries: whom to tell. The queue thread calls run(),
  * holding the mutex. ok false: the operation did not take place. */
@@ -42,20 +43,24 @@ struct rpc_server {
     int epoll_fd;
     struct rpc_accept accept;
     uint64_t drain_end_ns;
-    _Atomic bool finished; /* every call and connection is gone */
-    _Atomic bool turned;   /* the queue thread came round; for the beat */
+    bool gone;           /* every call and connection is */
+    _Atomic bool turned; /* the queue thread came round; for the beat */
 
     pthread_mutex_t lock; /* guards what follows */
     struct core *core;
-    bool draining;           /* gRPC has been told to send GOAWAY */
-    bool closing;            /* gRPC has been told to shut down */
-    bool attend;             /* core_poll() has something to do though no call is open */
-    uint64_t last_call_ns;   /* when the last call arrived; kept while draining */
-    unsigned calls;          /* arrived and not finished, of every kind */
-    struct rpc_unary *spare; /* for reuse */
+    bool draining;         /* gRPC has been told to send GOAWAY */
+    bool closing;          /* gRPC has been told to shut down */
+    bool shut;             /* gRPC has: there are no connections any more */
+    bool busy;             /* the queue thread will look for answers before it blocks */
+    bool attend;           /* core_poll() has something to do though no call is open */
+    uint64_t last_call_ns; /* when the last call arrived; kept while draining */
+    unsigned calls;        /* arrived and not finished, of every kind */
+    struct rpc_unary *unwatched, *unwatched_last; /* open calls, the oldest first */
+    struct rpc_unary *spare;                      /* for reuse */
     unsigned spares;
     struct rpc_stream *streams; /* open ones */
     unsigned stream_count;
+    struct rpc_cork cork;
     struct buffer scratch; /* messages and texts being written */
     struct rpc_tag shut_down;
 };

@@ -18,22 +18,31 @@
 #include "workers/grpc/methods.h"
 
 enum {
-    POSTED = 128,      /* per method: how many may arrive between two turns of the queue thread */
-    SPARES_MAX = 4096, /* objects kept for reuse */
+    POSTED_MIN = 4, /* calls waited for, per method; doubled each time all of them have come */
+    POSTED_MAX = 128,
+    UNWATCHED_NS = 5000000, /* an open call's close is watched only when it takes longer */
+    SPARES_MAX = 4096,      /* objects kept for reuse */
 };
 
 struct rpc_unary {
     struct rpc_tag arrived, closed, ended;
-    struct rpc_unary *next; /* while spare */
+    struct rpc_unary *next, *previous; /* while spare, and in server->unwatched */
     const struct rpc_method *method;
-    bool open;       /* the core has it */
+    bool open;    /* the core has it */
+    bool watched; /* a batch waits for the close */
+    uint64_t opened_ns;
     uint8_t batches; /* started and not yet over */
     struct rpc_call call;
     struct core_call core;
     struct rpc_pool pool;
 };
 
-static void *handles[RPC_METHODS];
+/* Each call that is waited for makes every other one a little slower, so there are no more of them
+ * than arrive between two turns of the queue thread. */
+static struct {
+    void *handle;
+    unsigned posted, wanted;
+} states[RPC_METHODS];
 
 /* ---- Objects ---- */
 
@@ -80,14 +89,28 @@ static void post(struct rpc_server *server, const struct rpc_method *method)
     struct rpc_unary *unary = take(server);
     struct rpc_call *call = &unary->call;
     unary->method = method;
-    unary->open = false;
+    unary->open = unary->watched = false;
     unary->batches = 0;
     rpc_call_init(call, server);
     grpc_call_error error = grpc_server_request_registered_call(
-        server->grpc, handles[method - rpc_methods], &call->call, &call->deadline, &call->metadata,
-        &call->payload, server->queue, server->queue, &unary->arrived);
+        server->grpc, states[method - rpc_methods].handle, &call->call, &call->deadline,
+        &call->metadata, &call->payload, server->queue, server->queue, &unary->arrived);
     if (error != GRPC_CALL_OK)
         panic("gRPC does not wait for %s: %s", method->path, grpc_call_error_to_string(error));
+}
+
+/* Sees to it that enough calls of a method can arrive; one just has. */
+static void post_more(struct rpc_server *server, const struct rpc_method *method)
+{
+    unsigned *posted = &states[method - rpc_methods].posted;
+    unsigned *wanted = &states[method - rpc_methods].wanted;
+    --*posted;
+    if (server->closing)
+        return;
+    if (*posted == 0 && *wanted < POSTED_MAX)
+        *wanted *= 2;
+    for (; *posted < *wanted; ++*posted)
+        post(server, method);
 }
 
 static void batch_over(struct rpc_unary *unary)
@@ -108,7 +131,7 @@ static void end(struct rpc_unary *unary, int status, struct bytes text, const st
         .text = text,
         .message = message,
         .headers = true,
-        .close = unary->batches == 0, /* else it is watched already */
+        .close = !unary->watched,
     };
     unary->batches++;
     rpc_call_end(&unary->call, &how, &unary->ended);
@@ -147,10 +170,62 @@ static void answer(struct rpc_unary *unary)
     }
 }
 
+/* ---- Open calls ---- */
+
+static void enter(struct rpc_unary *unary)
+{
+    struct rpc_server *server = unary->call.server;
+    unary->open = true;
+    unary->opened_ns = clock_ns();
+    unary->next = NULL;
+    unary->previous = server->unwatched_last;
+    if (unary->previous)
+        unary->previous->next = unary;
+    else
+        server->unwatched = unary;
+    server->unwatched_last = unary;
+}
+
+static void leave_unwatched(struct rpc_unary *unary)
+{
+    struct rpc_server *server = unary->call.server;
+    if (unary->previous)
+        unary->previous->next = unary->next;
+    else
+        server->unwatched = unary->next;
+    if (unary->next)
+        unary->next->previous = unary->previous;
+    else
+        server->unwatched_last = unary->previous;
+}
+
+/* From the oldest on. To watch each from its start would be a batch more for every write. */
+uint64_t rpc_unary_watch(struct rpc_server *server, uint64_t now_ns)
+{
+    struct rpc_unary *unary;
+    while ((unary = server->unwatched)) {
+        uint64_t due_ns = unary->opened_ns + UNWATCHED_NS;
+        if (now_ns < due_ns)
+            return due_ns - now_ns;
+        leave_unwatched(unary);
+        unary->watched = true;
+        unary->batches++;
+        rpc_call_watch(&unary->call, &unary->closed);
+    }
+    return UINT64_MAX;
+}
+
+static void leave(struct rpc_unary *unary)
+{
+    unary->open = false;
+    if (!unary->watched)
+        leave_unwatched(unary);
+}
+
 static void done(struct core_call *core)
 {
     struct rpc_unary *unary = RPC_OF(core, struct rpc_unary, core);
-    unary->open = false;
+    leave(unary);
     answer(unary);
 }
 
@@ -189,9 +264,7 @@ static void begin(struct rpc_unary *unary)
         answer(unary);
         return;
     }
-    unary->open = true;
-    unary->batches++;
-    rpc_call_watch(call, &unary->closed);
+    enter(unary);
 }
 
 static void run_arrived(struct rpc_tag *tag, bool ok)
@@ -205,8 +278,7 @@ static void run_arrived(struct rpc_tag *tag, bool ok)
     server->calls++;
     if (server->draining)
         server->last_call_ns = clock_ns();
-    if (!server->closing)
-        post(server, unary->method);
+    post_more(server, unary->method);
     begin(unary);
 }
 
@@ -217,7 +289,7 @@ static void run_closed(struct rpc_tag *tag, bool ok)
     (void)ok;
     if (unary->open) {
         core_cancel(unary->call.server->core, &unary->core);
-        unary->open = false;
+        leave(unary);
     }
     batch_over(unary);
 }
@@ -233,18 +305,20 @@ static void run_ended(struct rpc_tag *tag, bool ok)
 void rpc_unary_register(struct rpc_server *server)
 {
     for (size_t i = 0; i < RPC_METHODS; i++) {
-        handles[i] = grpc_server_register_method(server->grpc, rpc_methods[i].path, NULL,
-                                                 GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
-        if (!handles[i])
+        states[i].handle = grpc_server_register_method(
+            server->grpc, rpc_methods[i].path, NULL, GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
+        if (!states[i].handle)
             panic("gRPC does not take the method %s", rpc_methods[i].path);
     }
 }
 
 void rpc_unary_post(struct rpc_server *server)
 {
-    for (size_t i = 0; i < RPC_METHODS; i++)
-        for (int k = 0; k < POSTED; k++)
+    for (size_t i = 0; i < RPC_METHODS; i++) {
+        states[i].wanted = POSTED_MIN;
+        for (; states[i].posted < POSTED_MIN; states[i].posted++)
             post(server, &rpc_methods[i]);
+    }
 }
 
 void rpc_unary_free(struct rpc_server *server)

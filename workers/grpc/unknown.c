@@ -9,7 +9,7 @@
 #include "proto/channel/figures.h"
 #include "workers/grpc/call.h"
 
-enum { POSTED = 16, PATH_SHOWN = 100 };
+enum { POSTED = 2, PATH_SHOWN = 100 };
 
 struct unknown {
     struct rpc_tag arrived, ended;

@@ -130,7 +130,7 @@ static void increment(struct client *client)
     unsigned known = 0;
     while (alive && known < count && (alive = wire_receive(&client->wire, &answer)))
         increment_done(client, &burst[known++], &answer);
-    if (alive) {
+    if (alive || client->wire.ended) {
         note_latency(client, start);
         return;
     }

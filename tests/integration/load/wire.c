@@ -41,6 +41,7 @@ void wire_close(struct wire *wire)
         close(wire->fd);
     wire->fd = -1;
     wire->in.len = wire->out.len = wire->consumed = 0;
+    wire->ended = false;
 }
 
 void wire_free(struct wire *wire)
@@ -53,6 +54,10 @@ void wire_free(struct wire *wire)
 void wire_queue(struct wire *wire, const char *method, const char *target, const char *headers,
                 const void *body, size_t body_len)
 {
+    if (wire->ended) {
+        wire_close(wire);
+        wire_open(wire);
+    }
     buffer_append_format(&wire->out, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s", method, target,
                          headers);
     if (body)
@@ -107,6 +112,8 @@ static void drop_answer(struct wire *wire)
 bool wire_receive(struct wire *wire, struct wire_answer *answer_r)
 {
     const char *end = NULL;
+    if (wire->ended)
+        return false;
     drop_answer(wire);
     for (;;) {
         end = wire->in.len ? strstr((char *)wire->in.data, "\r\n\r\n") : NULL;
@@ -123,12 +130,15 @@ bool wire_receive(struct wire *wire, struct wire_answer *answer_r)
     size_t length = 0;
     if (field && field < end)
         length = strtoul(field + strlen("\r\ncontent-length:"), NULL, 10);
+    const char *close_field = strcasestr(data, "\r\nconnection: close\r\n");
+    bool last = close_field && close_field < end;
     while (wire->in.len < head + length)
         if (!fill(wire))
             return broken(wire);
     wire->consumed = head + length;
     wire->covered = wire->in.data[wire->consumed];
     wire->in.data[wire->consumed] = '\0';
+    wire->ended = last;
     answer_r->body = (char *)wire->in.data + head;
     answer_r->body_len = length;
     return true;

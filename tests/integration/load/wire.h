@@ -13,6 +13,7 @@ struct wire {
     int fd;   /* -1: not connected */
     struct buffer in, out;
     size_t consumed; /* of in: the answer given last */
+    bool ended; /* the last answer said "Connection: close": what came behind it was not read */
     uint8_t covered; /* the byte of in that the NUL behind its body stands for */
 };
 
@@ -29,12 +30,13 @@ void wire_close(struct wire *wire);
 /* Closes it and frees its buffers. */
 void wire_free(struct wire *wire);
 
-/* Puts a request behind those that wire_flush() will send together. headers is "" or whole lines
- * with \r\n; body may be NULL. */
+/* Connects anew if the last answer ended the connection. Puts a request behind those that
+ * wire_flush() will send together. headers is "" or whole lines with \r\n; body may be NULL. */
 void wire_queue(struct wire *wire, const char *method, const char *target, const char *headers,
                 const void *body, size_t body_len);
 /* Both are false when the connection broke or, after 30 s, when nothing came: then it is closed,
- * and whether the requests without an answer were carried out is unknown. */
+ * and whether the requests without an answer were carried out is unknown; unless it has ended, then
+ * they were not. */
 bool wire_flush(struct wire *wire);
 bool wire_receive(struct wire *wire, struct wire_answer *answer_r);
 

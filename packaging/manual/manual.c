@@ -1,0 +1,183 @@
+/*
+ * manual - writes what is made from the programs' own tables: manual pages and shell completion.
+ * Run by the build only:   manual PAGE > FILE   ; for a program's page its --help is read from
+ * standard input.
+ *
+ * Exit code 2: no such page.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/conf/conf.h"
+#include "supervisor/stratoctl/commands.h"
+
+/* A roff text: what begins a line with a dot or has a backslash or hyphen would mean something. */
+static void write_text(const char *text)
+{
+    if (*text == '.' || *text == '\'')
+        printf("\\&");
+    for (; *text; text++) {
+        if (*text == '\\' || *text == '-')
+            putchar('\\');
+        if (*text == '\\')
+            putchar('e');
+        else
+            putchar(*text);
+    }
+}
+
+static void write_title(const char *name, int section, const char *what)
+{
+    printf(".TH %s %d \"\" \"strato %s\" \"Strato\"\n.SH NAME\n", name, section, STRATO_VERSION);
+    write_text(name);
+    printf(" \\- %s\n", what);
+}
+
+static void write_see_also(const char *pages)
+{
+    printf(".SH SEE ALSO\n%s\n", pages);
+}
+
+/* The program's --help, as it is. */
+static void write_help(void)
+{
+    char line[512];
+    printf(".SH SYNOPSIS AND OPTIONS\n.nf\n");
+    while (fgets(line, sizeof line, stdin)) {
+        line[strcspn(line, "\n")] = '\0';
+        write_text(line);
+        putchar('\n');
+    }
+    printf(".fi\n");
+}
+
+static void write_words(const struct ctl_word *words, size_t count, const char *before)
+{
+    for (size_t i = 0; i < count; i++) {
+        printf(".TP\n.B ");
+        write_text(before);
+        write_text(words[i].word);
+        if (*words[i].argument)
+            printf(" \\fI%s\\fR", words[i].argument);
+        printf("\n");
+        write_text(words[i].help);
+        printf(".\n");
+    }
+}
+
+static void write_stratod(void)
+{
+    write_title("stratod", 8, "the supervisor of Strato");
+    write_help();
+    printf(
+        ".SH DESCRIPTION\n"
+        "stratod starts a process per worker and one per backend in use, restarts what dies and\n"
+        "replaces what it is told to replace. It reads its file once; children are given a copy.\n"
+        ".SH SIGNALS\n"
+        ".TP\n.B SIGTERM, SIGINT\nStop in order; a second one stops at once.\n"
+        ".TP\n.B SIGHUP\nRead the configuration again, as\n.B stratoctl reload\ndoes.\n"
+        ".TP\n.B SIGUSR1\nLog one line per process.\n"
+        ".SH EXIT STATUS\n"
+        "0: stopped in order, or nothing wrong found. 1: it could not start, or was killed off.\n"
+        "2: the command line is wrong.\n"
+        ".SH FILES\n"
+        ".TP\n.I /etc/strato/strato.ini\nThe configuration of the service.\n"
+        ".TP\n.I /run/strato/ctl.sock\nThe control socket: for root and the group strato.\n"
+        ".TP\n.I /var/lib/strato\nData.\n");
+    write_see_also(".BR stratoctl (1),\n.BR strato.ini (5),\n.BR strato\\-http (1)");
+}
+
+static void write_stratoctl(void)
+{
+    write_title("stratoctl", 1, "ask and tell a running Strato");
+    printf(".SH SYNOPSIS\n.B stratoctl\n[\\fB\\-\\-socket\\fR \\fIPATH\\fR] \\fICOMMAND\\fR "
+           "[\\fIARGUMENT\\fR]\n.SH COMMANDS\n");
+    write_words(ctl_commands, ctl_command_count, "");
+    printf(".SH OPTIONS\n");
+    write_words(ctl_options, ctl_option_count, "--");
+    printf(
+        ".SH DESCRIPTION\n"
+        "Root, the user of stratod and members of the group strato may use it. A restart starts\n"
+        "the new process first and lets the old one finish what is open; a store is replaced\n"
+        "while requests wait for it. So no request is lost.\n"
+        ".SH EXIT STATUS\n"
+        "0: it is done. 1: it is not, and standard error says why. 2: the command line is "
+        "wrong.\n"
+        ".SH FILES\n.TP\n.I /run/strato/ctl.sock\nThe socket of the installed service. Without "
+        "it, ./strato\\-run/ctl.sock is tried.\n");
+    write_see_also(".BR stratod (8)");
+}
+
+static void write_ini(void)
+{
+    write_title("strato.ini", 5, "the configuration of Strato");
+    printf(".SH DESCRIPTION\nLines of key = value below a [section]. What follows is the file with "
+           "every key and its default.\n"
+           "A key says what a reload does with it.\n");
+    conf_write_manual(stdout);
+    write_see_also(".BR stratod (8),\n.BR stratoctl (1)");
+}
+
+static void write_front(const char *name, const char *protocol)
+{
+    char what[100];
+    snprintf(what, sizeof what, "Strato over %s alone, set up by flags", protocol);
+    write_title(name, 1, what);
+    write_help();
+    write_see_also(".BR stratod (8)");
+}
+
+static void write_bash(void)
+{
+    printf(
+        "# bash completion for stratoctl; made from its table of commands\n"
+        "_stratoctl()\n{\n    local word=${COMP_WORDS[COMP_CWORD]} "
+        "before=${COMP_WORDS[COMP_CWORD-1]} names\n"
+        "    case $before in\n"
+        "    --socket|check) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n"
+        "    log-level) COMPREPLY=($(compgen -W 'debug info warn error' -- \"$word\")); return ;;\n"
+        "    restart)\n"
+        "        names=$(stratoctl status 2>/dev/null | awk 'NR > 2 && $2 {print $1 \"\\n\" $2}' "
+        "| sort -u)\n"
+        "        COMPREPLY=($(compgen -W \"all $names\" -- \"$word\")); return ;;\n"
+        "    esac\n    COMPREPLY=($(compgen -W '");
+    for (size_t i = 0; i < ctl_command_count; i++)
+        printf("%s ", ctl_commands[i].word);
+    for (size_t i = 0; i < ctl_option_count; i++)
+        printf("%s--%s", i ? " " : "", ctl_options[i].word);
+    printf("' -- \"$word\"))\n}\ncomplete -F _stratoctl stratoctl\n");
+}
+
+static void write_zsh(void)
+{
+    printf("#compdef stratoctl\n# made from stratoctl's table of commands\n_arguments");
+    for (size_t i = 0; i < ctl_option_count; i++)
+        printf(" \\\n    '--%s[%s]%s'", ctl_options[i].word, ctl_options[i].help,
+               *ctl_options[i].argument ? ":path:_files" : "");
+    printf(" \\\n    '1:command:((");
+    for (size_t i = 0; i < ctl_command_count; i++)
+        printf(" \\\n        %s\\:\"%s\"", ctl_commands[i].word, ctl_commands[i].help);
+    printf("))' \\\n    '2:argument:_files'\n");
+}
+
+int main(int argc, char **argv)
+{
+    const char *page = argc == 2 ? argv[1] : "";
+    if (strcmp(page, "stratod.8") == 0)
+        write_stratod();
+    else if (strcmp(page, "stratoctl.1") == 0)
+        write_stratoctl();
+    else if (strcmp(page, "strato.ini.5") == 0)
+        write_ini();
+    else if (strcmp(page, "strato-http.1") == 0)
+        write_front("strato-http", "HTTP");
+    else if (strcmp(page, "strato-grpc.1") == 0)
+        write_front("strato-grpc", "gRPC");
+    else if (strcmp(page, "stratoctl.bash") == 0)
+        write_bash();
+    else if (strcmp(page, "stratoctl.zsh") == 0)
+        write_zsh();
+    else
+        return 2;
+    return 0;
+}

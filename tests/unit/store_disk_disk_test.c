@@ -1,0 +1,330 @@
+/* The disk engine: every operation, batches, what a successor finds, sets, expiry, limits. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/disk_engine.h"
+#include "tests/unit/disk_faults.h"
+
+static void test_each_operation(void **state)
+{
+    (void)state;
+    struct disk_engine *disk = disk_new();
+    disk_open(disk);
+    assert_int_equal(disk_do(disk, OP_KV_GET, "a", NULL, 0).status, STATUS_NOT_FOUND);
+    struct reply put = disk_do(disk, OP_KV_PUT, "a", "one", 0);
+    assert_int_equal(put.status, STATUS_OK);
+    assert_reply(disk_do(disk, OP_KV_GET, "a", NULL, 0), STATUS_OK, "one");
+    assert_int_equal(disk_do(disk, OP_CACHE_GET, "a", NULL, 0).status, STATUS_NOT_FOUND);
+    assert_true(disk_do(disk, OP_KV_PUT, "a", "two", 0).revision > put.revision);
+    assert_reply(disk_do(disk, OP_KV_GET, "a", NULL, 0), STATUS_OK, "two");
+    assert_int_equal(disk_do(disk, OP_KV_DELETE, "a", NULL, 0).status, STATUS_OK);
+    assert_int_equal(disk_do(disk, OP_KV_DELETE, "a", NULL, 0).status, STATUS_NOT_FOUND);
+
+    assert_int_equal(disk_do(disk, OP_COUNTER_GET, "c", NULL, 0).number, 0);
+    assert_int_equal(disk_do(disk, OP_COUNTER_INCREMENT, "c", NULL, 5).number, 5);
+    assert_int_equal(disk_do(disk, OP_COUNTER_INCREMENT, "c", NULL, -7).number, -2);
+    assert_int_equal(disk_do(disk, OP_COUNTER_INCREMENT, "c", NULL, INT64_MIN).status,
+                     STATUS_OUT_OF_RANGE);
+    assert_int_equal(disk_do(disk, OP_COUNTER_GET, "c", NULL, 0).number, -2);
+
+    assert_int_equal(disk_do(disk, OP_FLAG_GET, "f", NULL, 0).number, 0);
+    assert_int_equal(disk_do(disk, OP_FLAG_SET, "f", NULL, 1).status, STATUS_OK);
+    assert_int_equal(disk_do(disk, OP_FLAG_GET, "f", NULL, 0).number, 1);
+
+    assert_reply(disk_do(disk, OP_SET_REMOVE, "s", "x", 0), STATUS_OK, "");
+    assert_memory_equal(disk_do(disk, OP_SET_ADD, "s", "y", 0).value.data, "\1\0y", 3);
+    struct reply set = disk_do(disk, OP_SET_ADD, "s", "xx", 0);
+    assert_int_equal(set.value.len, 7);
+    assert_int_equal(disk_do(disk, OP_SET_ADD, "s", "y", 0).value.len, 7);
+    assert_int_equal(disk_do(disk, OP_SET_REMOVE, "s", "y", 0).value.len, 4);
+    assert_int_equal(disk_do(disk, OP_SET_REMOVE, "s", "xx", 0).value.len, 0);
+    assert_int_equal(disk_do(disk, OP_SET_GET, "s", NULL, 0).value.len, 0);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
+static void test_all_is_there_when_opened_again(void **state)
+{
+    (void)state;
+    struct disk_engine *disk = disk_new();
+    disk_open(disk);
+    disk_do(disk, OP_KV_PUT, "a", "one", 0);
+    disk_do(disk, OP_COUNTER_INCREMENT, "c", NULL, 5);
+    disk_do(disk, OP_FLAG_SET, "f", NULL, 1);
+    disk_do(disk, OP_SET_ADD, "s", "item", 0);
+    uint64_t revision = disk_do(disk, OP_SET_ADD, "t", "item", 0).revision;
+    disk_close(disk);
+    disk_open(disk);
+    for (int again = 0; again < 2; again++) { /* from the database, then from the arena */
+        assert_reply(disk_do(disk, OP_KV_GET, "a", NULL, 0), STATUS_OK, "one");
+        assert_int_equal(disk_do(disk, OP_COUNTER_GET, "c", NULL, 0).number, 5);
+        assert_int_equal(disk_do(disk, OP_FLAG_GET, "f", NULL, 0).number, 1);
+        assert_int_equal(disk_do(disk, OP_SET_GET, "s", NULL, 0).value.len, 6);
+    }
+    assert_true(disk_do(disk, OP_SET_ADD, "u", "other", 0).revision > revision);
+    assert_int_equal(disk_do(disk, OP_SET_GET, "t", NULL, 0).value.len, 6);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
+/* One sync for all of a round; nobody is answered before; reads elsewhere do not wait. */
+static void test_a_round_is_one_commit(void **state)
+{
+    (void)state;
+    struct disk_engine *disk = disk_new();
+    disk_open(disk);
+    disk_do(disk, OP_COUNTER_INCREMENT, "c", NULL, 1);
+    disk_faults.syncs = 0;
+    uint64_t commits = disk->engine->commits;
+    for (int i = 0; i < 100; i++)
+        disk_submit(disk, (uint32_t)i % 2, disk_request(OP_COUNTER_INCREMENT, "c", NULL, 1));
+    uint64_t mine = disk_submit(disk, 0, disk_request(OP_COUNTER_GET, "c", NULL, 0));
+    uint64_t other = disk_submit(disk, 2, disk_request(OP_COUNTER_GET, "c", NULL, 0));
+    assert_false(disk_answer(disk, 0, mine)->given);
+    assert_true(disk_answer(disk, 2, other)->given);
+    assert_int_equal(disk_answer(disk, 2, other)->reply.number, 1);
+    for (int i = 0; i < 50; i++)
+        assert_false(disk_answer(disk, 1, (uint64_t)i)->given);
+    disk_settle(disk);
+    assert_int_equal(disk->engine->commits, commits + 1);
+    assert_int_equal(disk_faults.syncs, 1); /* the root goes through a descriptor that syncs */
+    assert_int_equal(disk_answer(disk, 0, mine)->reply.number, 101);
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(disk_answer(disk, 1, (uint64_t)i)->reply.number, 3 + 2 * i);
+    disk_do(disk, OP_KV_GET, "nothing", NULL, 0);
+    disk_do(disk, OP_KV_DELETE, "nothing", NULL, 0);
+    assert_int_equal(disk->engine->commits, commits + 1);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
+/* ---- Death ---- */
+
+static void die(void)
+{
+    _exit(3);
+}
+
+static void batch_and_die(struct disk_engine *disk)
+{
+    disk_open(disk);
+    disk_submit(disk, 0, disk_request(OP_KV_PUT, "a", "value", 0));
+    disk_submit(disk, 0, disk_request(OP_COUNTER_INCREMENT, "c", NULL, 3));
+    disk_submit(disk, 0, disk_request(OP_KV_GET, "a", NULL, 0));
+    disk_submit(disk, 0, disk_request(OP_KV_DELETE, "missing", NULL, 0));
+    disk->next[0]++; /* refused before it came to the engine */
+    disk_submit(disk, 0, disk_request(OP_COUNTER_INCREMENT, "c", NULL, 4));
+    disk_submit(disk, 0, disk_request(OP_SET_ADD, "s", "item", 0));
+    disk_submit(disk, 1, disk_request(OP_COUNTER_INCREMENT, "c", NULL, INT64_MAX));
+    disk_submit(disk, 1, disk_request(OP_FLAG_SET, "f", NULL, 1));
+    disk->completing = die;
+    disk_settle(disk);
+}
+
+static struct reply again(struct disk_engine *disk, uint32_t channel, uint64_t sequence,
+                          struct request request)
+{
+    struct engine_call call = {.channel = channel, .sequence = sequence, .request = request};
+    disk_engine.replay(disk->engine, &call);
+    return disk_answer(disk, channel, sequence)->reply;
+}
+
+static void test_a_successor_gives_the_same_answers(void **state)
+{
+    (void)state;
+    struct disk_engine *disk = disk_new();
+    assert_int_equal(WEXITSTATUS(disk_in_child(disk, batch_and_die)), 3);
+    disk_open(disk);
+    assert_int_equal(disk_engine.applied(disk->engine, 0), 7);
+    assert_int_equal(disk_engine.applied(disk->engine, 1), 2);
+    assert_int_equal(disk_engine.applied(disk->engine, 2), 0);
+    assert_int_equal(again(disk, 0, 0, disk_request(OP_KV_PUT, "a", "value", 0)).revision, 1);
+    assert_int_equal(again(disk, 0, 1, disk_request(OP_COUNTER_INCREMENT, "c", NULL, 3)).number, 3);
+    assert_reply(again(disk, 0, 2, disk_request(OP_KV_GET, "a", NULL, 0)), STATUS_OK, "value");
+    assert_int_equal(again(disk, 0, 3, disk_request(OP_KV_DELETE, "missing", NULL, 0)).status,
+                     STATUS_NOT_FOUND);
+    assert_int_equal(again(disk, 0, 4, disk_request(OP_KV_PUT, "b", "staged", 0)).status,
+                     STATUS_RESTAGE);
+    assert_int_equal(again(disk, 0, 5, disk_request(OP_COUNTER_INCREMENT, "c", NULL, 4)).number, 7);
+    assert_int_equal(again(disk, 0, 6, disk_request(OP_SET_ADD, "s", "item", 0)).value.len, 6);
+    assert_int_equal(
+        again(disk, 1, 0, disk_request(OP_COUNTER_INCREMENT, "c", NULL, INT64_MAX)).status,
+        STATUS_OUT_OF_RANGE);
+    assert_int_equal(again(disk, 1, 1, disk_request(OP_FLAG_SET, "f", NULL, 1)).number, 1);
+    assert_int_equal(disk_do(disk, OP_COUNTER_GET, "c", NULL, 0).number, 7);
+    /* A channel of another supervisor. */
+    disk_engine.forget(disk->engine, 0);
+    assert_int_equal(disk_engine.applied(disk->engine, 0), 0);
+    disk_close(disk);
+    disk_open(disk);
+    assert_int_equal(disk_engine.applied(disk->engine, 0), 0);
+    assert_int_equal(disk_engine.applied(disk->engine, 1), 2);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
+static void put_and_die_before_commit(struct disk_engine *disk)
+{
+    disk_open(disk);
+    disk_do(disk, OP_COUNTER_INCREMENT, "c", NULL, 1);
+    disk_submit(disk, 0, disk_request(OP_COUNTER_INCREMENT, "c", NULL, 1));
+}
+
+static void test_what_was_not_committed_is_not_there(void **state)
+{
+    (void)state;
+    struct disk_engine *disk = disk_new();
+    disk_in_child(disk, put_and_die_before_commit);
+    disk_open(disk);
+    assert_int_equal(disk_engine.applied(disk->engine, 0), 1);
+    assert_int_equal(disk_do(disk, OP_COUNTER_GET, "c", NULL, 0).number, 1);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
+/* ---- Sets ---- */
+
+static void test_a_large_set_is_changed_in_place(void **state)
+{
+    (void)state;
+    enum { ITEMS = 100000 };
+    struct disk_engine *disk = disk_new();
+    char item[32];
+    disk->child.conf.disk_sync = SYNC_OFF;
+    disk_open(disk);
+    /* Straight into the tables: each answer has all items, which would take long. */
+    struct work work;
+    uint64_t revision;
+    engine_begin(disk->engine);
+    work = disk->engine->work;
+    struct set_root root = {.id = 7, .items = ITEMS, .packed = ITEMS * 17ull};
+    for (int i = 0; i < ITEMS; i++) {
+        snprintf(item, sizeof item, "item-%010d", i * 7919 % ITEMS);
+        assert_int_equal(record_add_item(&work, root.id, bytes_of(item)), STATUS_OK);
+    }
+    assert_int_equal(record_put(&disk->engine->work, SERVICE_SET, bytes_of("s"),
+                                (struct bytes){(uint8_t *)&root, sizeof root}, 0, &revision),
+                     STATUS_OK);
+    assert_int_equal(engine_commit(disk->engine, 0, 0), STATUS_OK);
+    struct reply all = disk_do(disk, OP_SET_GET, "s", NULL, 0);
+    assert_int_equal(all.value.len, ITEMS * 17);
+    disk_faults.written = 0;
+    assert_int_equal(disk_do(disk, OP_SET_ADD, "s", "one more item..", 0).value.len,
+                     (ITEMS + 1) * 17);
+    assert_int_equal(disk_do(disk, OP_SET_REMOVE, "s", "item-0000000000", 0).value.len, ITEMS * 17);
+    assert_true(disk_faults.written < 200000);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
+/* ---- Expiry and limits ---- */
+
+static struct request cache_set(const char *key, const char *value, uint64_t expiry_ms)
+{
+    struct request request = disk_request(OP_CACHE_SET, key, value, 0);
+    request.expiry_ms = expiry_ms;
+    return request;
+}
+
+static size_t entries(struct disk_engine *disk, enum table table)
+{
+    MDB_stat stat;
+    struct work work = engine_read(disk->engine);
+    assert_int_equal(mdb_stat(work.txn, disk->engine->env.tables[table], &stat), 0);
+    engine_stop_reading(disk->engine);
+    return stat.ms_entries;
+}
+
+static void test_expiry(void **state)
+{
+    (void)state;
+    struct disk_engine *disk = disk_new();
+    uint64_t now = clock_wall_ms();
+    char key[KEY_MAX + 1] = "", text[32];
+    disk_open(disk);
+    disk_ask(disk, cache_set("gone", "x", now - 1));
+    disk_ask(disk, cache_set("later", "x", now - 1));
+    disk_ask(disk, cache_set("later", "y", now + 100000));
+    disk_ask(disk, cache_set("ever", "z", now - 1));
+    disk_ask(disk, cache_set("ever", "z", 0));
+    memset(key, 'k', KEY_MAX);
+    disk_ask(disk, cache_set(key, "long", now - 1));
+    for (int i = 0; i < 1000; i++) {
+        snprintf(text, sizeof text, "many-%d", i);
+        disk_submit(disk, 0, cache_set(text, "x", now - 5));
+    }
+    disk_settle(disk);
+    assert_int_equal(disk_do(disk, OP_CACHE_GET, "gone", NULL, 0).status, STATUS_NOT_FOUND);
+    assert_int_equal(disk_do(disk, OP_CACHE_GET, key, NULL, 0).status, STATUS_NOT_FOUND);
+    assert_int_equal(entries(disk, (enum table)SERVICE_CACHE), 1004);
+    assert_int_equal(entries(disk, TABLE_EXPIRY), 1003);
+    int rounds = 1;
+    while (disk_engine.tend(disk->engine, now))
+        rounds++;
+    assert_true(rounds >= 4);
+    assert_int_equal(entries(disk, (enum table)SERVICE_CACHE), 2);
+    assert_int_equal(entries(disk, TABLE_EXPIRY), 1);
+    assert_reply(disk_do(disk, OP_CACHE_GET, "later", NULL, 0), STATUS_OK, "y");
+    assert_reply(disk_do(disk, OP_CACHE_GET, "ever", NULL, 0), STATUS_OK, "z");
+    disk_engine.tend(disk->engine, now + 100000);
+    assert_int_equal(entries(disk, (enum table)SERVICE_CACHE), 1);
+    assert_int_equal(entries(disk, TABLE_EXPIRY), 0);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    struct disk_engine *disk = disk_new();
+    char key[KEY_MAX + 1] = "", item[KEY_MAX + 1] = "";
+    size_t large = 16 << 20;
+    char *value = malloc(large + 1);
+    memset(key, 'k', KEY_MAX);
+    memset(item, 'i', KEY_MAX);
+    memset(value, 'v', large);
+    value[large] = '\0';
+    disk_open(disk);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(disk_do(disk, OP_KV_PUT, key, value, 0).status, STATUS_OK);
+        assert_int_equal(disk_do(disk, OP_KV_GET, key, NULL, 0).value.len, large);
+        assert_int_equal(disk_do(disk, OP_SET_ADD, key, item, 0).value.len, KEY_MAX + 2);
+        assert_int_equal(disk_do(disk, OP_KV_PUT, "empty", "", 0).status, STATUS_OK);
+        assert_reply(disk_do(disk, OP_KV_GET, "empty", NULL, 0), STATUS_OK, "");
+        disk_close(disk);
+        disk_open(disk);
+    }
+    /* Much in one round is committed on the way, for it is copied. */
+    value[1 << 20] = '\0';
+    for (int i = 0; i < 40; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "large-%d", i);
+        disk_submit(disk, 0, disk_request(OP_KV_PUT, name, value, 0));
+    }
+    assert_true(disk->engine->batch.bytes.len < (10 << 20));
+    disk_settle(disk);
+    assert_true(disk->engine->commits >= 5);
+    assert_int_equal(disk_do(disk, OP_KV_GET, "large-39", NULL, 0).value.len, 1 << 20);
+    free(value);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_each_operation),
+        cmocka_unit_test(test_all_is_there_when_opened_again),
+        cmocka_unit_test(test_a_round_is_one_commit),
+        cmocka_unit_test(test_a_successor_gives_the_same_answers),
+        cmocka_unit_test(test_what_was_not_committed_is_not_there),
+        cmocka_unit_test(test_a_large_set_is_changed_in_place),
+        cmocka_unit_test(test_expiry),
+        cmocka_unit_test(test_limits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

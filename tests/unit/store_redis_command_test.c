@@ -1,0 +1,99 @@
+/* Requests as commands. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+
+#include "store/redis/command.h"
+
+enum { NOW = 1000000 };
+
+/* The words joined by one space each. */
+static void check(const struct request *request, const char *expected)
+{
+    struct redis_command command;
+    struct buffer text = {0};
+    redis_command_make(&command, request, request->key, NOW);
+    for (int i = 0; i < command.count; i++) {
+        buffer_append(&text, " ", i > 0);
+        buffer_append(&text, command.words[i], command.lens[i]);
+    }
+    buffer_append(&text, "", 1);
+    assert_string_equal((const char *)text.data, expected);
+    buffer_free(&text);
+}
+
+static void each_operation_is_one_command(void **state)
+{
+    const struct bytes key = bytes_of("key"), value = bytes_of("value");
+    (void)state;
+    check(&(struct request){.op = OP_CACHE_GET, .key = key}, "GET key");
+    check(&(struct request){.op = OP_CACHE_SET, .key = key, .value = value, .expiry_ms = NOW + 5},
+          "SET key value PX 5");
+    check(&(struct request){.op = OP_COUNTER_GET, .key = key}, "GET key");
+    check(&(struct request){.op = OP_COUNTER_INCREMENT, .key = key, .number = INT64_MIN},
+          "INCRBY key -9223372036854775808");
+    check(&(struct request){.op = OP_FLAG_GET, .key = key}, "GET key");
+    check(&(struct request){.op = OP_FLAG_SET, .key = key, .number = 1}, "SET key 1");
+    check(&(struct request){.op = OP_FLAG_SET, .key = key}, "SET key 0");
+    check(&(struct request){.op = OP_KV_GET, .key = key}, "GET key");
+    check(&(struct request){.op = OP_KV_PUT, .key = key, .value = value}, "SET key value");
+    check(&(struct request){.op = OP_KV_PUT, .key = key}, "SET key ");
+    check(&(struct request){.op = OP_KV_DELETE, .key = key}, "DEL key");
+    check(&(struct request){.op = OP_SET_GET, .key = key}, "SMEMBERS key");
+    check(&(struct request){.op = OP_SET_ADD, .key = key, .value = value},
+          "EVAL redis.call('SADD',KEYS[1],ARGV[1]) return redis.call('SMEMBERS',KEYS[1]) 1 key "
+          "value");
+    check(&(struct request){.op = OP_SET_REMOVE, .key = key, .value = value},
+          "EVAL redis.call('SREM',KEYS[1],ARGV[1]) return redis.call('SMEMBERS',KEYS[1]) 1 key "
+          "value");
+}
+
+static void every_operation_has_a_command(void **state)
+{
+    (void)state;
+    for (int op = OP_NONE + 1; op < OP_COUNT; op++) {
+        struct redis_command command;
+        const struct request request = {.op = (enum op)op, .key = bytes_of("k")};
+        redis_command_make(&command, &request, request.key, NOW);
+        assert_in_range(command.count, 2, REDIS_WORDS_MAX);
+    }
+}
+
+static void what_has_expired_on_its_way_still_replaces(void **state)
+{
+    struct request request = {
+        .op = OP_CACHE_SET, .key = bytes_of("k"), .value = bytes_of("v"), .expiry_ms = NOW - 1};
+    (void)state;
+    check(&request, "SET k v PX 1");
+    request.expiry_ms = NOW;
+    check(&request, "SET k v PX 1");
+    request.expiry_ms = 0;
+    check(&request, "SET k v");
+}
+
+static void services_have_places_of_their_own(void **state)
+{
+    (void)state;
+    for (int i = 0; i < SERVICE_COUNT; i++) {
+        assert_int_equal(redis_database((enum service)i), i);
+        assert_true(strlen(redis_prefix((enum service)i)) <= REDIS_PREFIX_MAX);
+        for (int other = 0; other < i; other++)
+            assert_string_not_equal(redis_prefix((enum service)i),
+                                    redis_prefix((enum service)other));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_operation_is_one_command),
+        cmocka_unit_test(every_operation_has_a_command),
+        cmocka_unit_test(what_has_expired_on_its_way_still_replaces),
+        cmocka_unit_test(services_have_places_of_their_own),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
