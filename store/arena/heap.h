@@ -67,15 +67,22 @@ void heap_claimed(struct heap *heap);
 
 /* How many neighbouring free chunks a block of that size would need (1 for slab sizes). */
 uint32_t heap_chunks_for(uint64_t size);
-/* The window of n chunks that is cheapest to empty, of which none is in a run or holds overflow
- * buckets. With n == 1 only one whose blocks fit into other slabs of their class. */
-bool heap_cheapest_window(const struct heap *heap, uint32_t n, uint32_t *first_r);
+struct heap_window {
+    uint64_t cost; /* bytes to move */
+    int64_t first; /* chunk */
+};
+#define HEAP_WINDOW_START ((struct heap_window){0, -1})
+/* The window of n chunks that is the next cheapest to empty after *window, of which none holds
+ * overflow buckets or is in a run of n or more. With n == 1 only one whose blocks fit into other
+ * slabs of their class. False when there is no further one. */
+bool heap_next_window(const struct heap *heap, uint32_t n, struct heap_window *window);
 /* Until the next call, the chunk of this block (0: none) is in no window: the block is not in the
  * index yet, so it could not be moved. */
 void heap_pin(struct heap *heap, uint64_t offset);
 /* While held, a chunk gives out no blocks. */
 void heap_hold(struct heap *heap, uint32_t chunk, bool held);
-/* The next block in use of a slab at or after *cursor (start with 0); its offset, or 0. */
+/* The next block in use in a chunk at or after *cursor (start with 0); its offset, or 0. For a
+ * chunk of a run: the run's block, which may begin in an earlier chunk. */
 uint64_t heap_next_used(const struct heap *heap, uint32_t chunk, uint32_t *cursor);
 
 /* Bytes of the heap, and how many could be given out (free blocks and free chunks). */

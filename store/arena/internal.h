@@ -21,6 +21,7 @@ struct arena_writer {
     struct recency recency;
     uint64_t seed;
     uint64_t records[SERVICE_COUNT];
+    unsigned compaction_rest; /* evictions until compaction is tried again */
     uint64_t evicted, expired, moved;
 };
 

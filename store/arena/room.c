@@ -11,6 +11,8 @@
 enum {
     RECLAIM_BATCH = 64,
     EVICTIONS_MAX = 65536, /* for one request; then it is refused */
+    WINDOWS_MAX = 16,      /* tried for one compaction */
+    COMPACTION_REST = 64,  /* evictions before the next try after one that failed */
 };
 
 static uint64_t load(const _Atomic uint64_t *word)
@@ -106,12 +108,8 @@ static bool empty_chunk(struct arena_writer *writer, uint32_t chunk)
     return true;
 }
 
-/* Frees n neighbouring chunks by moving what is in them elsewhere. */
-static bool compact(struct arena_writer *writer, uint32_t n)
+static bool empty_window(struct arena_writer *writer, uint32_t first, uint32_t n)
 {
-    uint32_t first;
-    if (!heap_cheapest_window(&writer->heap, n, &first))
-        return false;
     bool emptied = true;
     for (uint32_t i = first; i < first + n; i++)
         heap_hold(&writer->heap, i, true);
@@ -122,15 +120,36 @@ static bool compact(struct arena_writer *writer, uint32_t n)
     return emptied;
 }
 
+/* Frees n neighbouring chunks by moving what is in them elsewhere. What a window holds may find no
+ * other place, so a few are tried. */
+static bool compact(struct arena_writer *writer, uint32_t n)
+{
+    struct heap_window window = HEAP_WINDOW_START;
+    for (int i = 0; i < WINDOWS_MAX && heap_next_window(&writer->heap, n, &window); i++)
+        if (empty_window(writer, (uint32_t)window.first, n))
+            return true;
+    return false;
+}
+
 static uint64_t take(struct arena_writer *writer, uint64_t size, bool bucket)
 {
     return bucket ? heap_alloc_bucket(&writer->heap) : heap_alloc(&writer->heap, size);
 }
 
-/* Whether moving records together could make room: all that is free would be enough. */
-static bool worth_compacting(const struct arena_writer *writer, uint32_t chunks)
+/* Moves records together if that could make room: all that is free would be enough. One that came
+ * to nothing is not tried again at once, unless there is nothing left to evict. */
+static bool may_compact(struct arena_writer *writer, uint32_t chunks, bool last_resort)
 {
-    return heap_available(&writer->heap) >= (uint64_t)chunks * ARENA_CHUNK;
+    if (heap_available(&writer->heap) < (uint64_t)chunks * ARENA_CHUNK)
+        return false;
+    if (!last_resort && writer->compaction_rest > 0) {
+        writer->compaction_rest--;
+        return false;
+    }
+    if (compact(writer, chunks))
+        return true;
+    writer->compaction_rest = COMPACTION_REST;
+    return false;
 }
 
 uint64_t room_for(struct arena_writer *writer, uint64_t size, bool bucket, uint64_t now_ms)
@@ -140,10 +159,10 @@ uint64_t room_for(struct arena_writer *writer, uint64_t size, bool bucket, uint6
     while (offset == 0 && arena_reclaim(writer, now_ms, RECLAIM_BATCH) > 0)
         offset = take(writer, size, bucket);
     for (unsigned evictions = 0; offset == 0; evictions++) {
-        if (worth_compacting(writer, chunks) && compact(writer, chunks))
+        if (may_compact(writer, chunks, false))
             return take(writer, size, bucket);
         if (evictions == EVICTIONS_MAX || !evict(writer))
-            return 0;
+            return may_compact(writer, chunks, true) ? take(writer, size, bucket) : 0;
         offset = take(writer, size, bucket);
     }
     return offset;

@@ -237,6 +237,50 @@ static void a_full_arena_refuses_and_recovers(void **state)
     arena_memory_free(&memory);
 }
 
+static void large_records_make_way_for_larger_ones(void **state)
+{
+    (void)state;
+    struct arena_memory memory = arena_memory_new(16 << 20);
+    struct arena_writer *writer = arena_memory_open(&memory, NOW, ARENA_WAS_RAW);
+    struct arena_entry entry;
+    char key[32], *value = calloc(1, 1 << 20);
+    uint64_t revision;
+    int n = 0;
+    memset(value, 'l', 1 << 20);
+    for (;; n++) {
+        snprintf(key, sizeof key, "large%d", n);
+        enum status status =
+            arena_put(writer, SERVICE_KV, bytes_of(key), (struct bytes){(uint8_t *)value, 70000}, 0,
+                      MINE, NOW, &revision);
+        if (status == STATUS_FULL)
+            break;
+        assert_int_equal(status, STATUS_OK);
+    }
+    for (int i = 0; i < n; i += 2) {
+        snprintf(key, sizeof key, "large%d", i);
+        assert_int_equal(arena_delete(writer, SERVICE_KV, bytes_of(key), MINE, NOW), STATUS_OK);
+    }
+    /* Half of it is free, nowhere more than two chunks in a row. */
+    static const uint32_t sizes[] = {140000, 200000, 500000, 1000000, 300000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        snprintf(key, sizeof key, "larger%zu", i);
+        assert_int_equal(arena_put(writer, SERVICE_KV, bytes_of(key),
+                                   (struct bytes){(uint8_t *)value, sizes[i]}, 0, MINE, NOW,
+                                   &revision),
+                         STATUS_OK);
+    }
+    for (int i = 1; i < n; i += 2) {
+        snprintf(key, sizeof key, "large%d", i);
+        assert_int_equal(arena_get(writer, SERVICE_KV, bytes_of(key), NOW, &entry), STATUS_OK);
+        assert_true(bytes_equal(entry.value, (struct bytes){(uint8_t *)value, 70000}));
+    }
+    arena_writer_close(&writer);
+    writer = arena_memory_open(&memory, NOW, ARENA_WAS_SOUND);
+    arena_writer_close(&writer);
+    arena_memory_free(&memory);
+    free(value);
+}
+
 static void the_cache_evicts_what_is_not_hit(void **state)
 {
     (void)state;
@@ -322,6 +366,7 @@ int main(void)
         cmocka_unit_test(expiry_is_judged_at_once_and_reclaimed_later),
         cmocka_unit_test(far_and_near_expiries_are_all_reclaimed),
         cmocka_unit_test(a_full_arena_refuses_and_recovers),
+        cmocka_unit_test(large_records_make_way_for_larger_ones),
         cmocka_unit_test(the_cache_evicts_what_is_not_hit),
         cmocka_unit_test(as_a_cache_it_begins_empty_and_evicts_anything),
         cmocka_unit_test(a_value_larger_than_the_arena_is_refused),
