@@ -21,6 +21,7 @@ help:
 	@echo "make test    every test: unit, conformance, integration, fuzz; with and without sanitizers"
 	@echo "make test-long   the tests that are scaled down in make test, at full size"
 	@echo "make bench   speed, side by side with a bare epoll loop and with webdis + Redis"
+	@echo "make bench-redis  the same for Strato in front of Redis, and of a Redis Cluster"
 	@echo "make lint    clang-format and clang-tidy; make format formats in place"
 	@echo "make clean   removes build/"
 
@@ -58,6 +59,11 @@ test-long:
 bench: build
 	@$(DEPS) bench
 	@/usr/bin/python3 tests/bench/bench.py
+
+# make bench-redis and so on: tests/bench/bench_redis.py
+bench-%: build
+	@$(DEPS) bench
+	@/usr/bin/python3 tests/bench/bench_$*.py
 
 lint:
 	@$(DEPS) lint

@@ -210,6 +210,15 @@ bool dispatch_tend(struct dispatch *dispatch, uint64_t now_wall_ms)
     return dispatch->ops->tend(dispatch->engine, now_wall_ms);
 }
 
+enum status dispatch_snapshot(struct dispatch *dispatch, const char *name,
+                              struct engine_snapshot *result_r)
+{
+    if (dispatch->ops->snapshot)
+        return dispatch->ops->snapshot(dispatch->engine, name, result_r);
+    *result_r = (struct engine_snapshot){.error = "this backend makes no snapshots"};
+    return STATUS_INVALID;
+}
+
 void dispatch_stats(const struct dispatch *dispatch, struct stats *stats)
 {
     const struct {

@@ -34,6 +34,9 @@ bool dispatch_sleep(struct dispatch *dispatch);
 void dispatch_awake(struct dispatch *dispatch);
 /* Housekeeping of the engine; true when there is more to do at once. */
 bool dispatch_tend(struct dispatch *dispatch, uint64_t now_wall_ms);
+/* As engine_ops.snapshot, for any engine. */
+enum status dispatch_snapshot(struct dispatch *dispatch, const char *name,
+                              struct engine_snapshot *result_r) MUST_CHECK;
 /* Appends what the dispatcher and the engine count. */
 void dispatch_stats(const struct dispatch *dispatch, struct stats *stats);
 

@@ -15,7 +15,7 @@
 struct engine_call {
     uint32_t channel;
     uint64_t sequence;
-    uint64_t deadline_ns; /* monotonic: later than this nobody waits for it; 0: no such moment */
+    uint64_t deadline_ns;   /* monotonic: later than this nobody waits for it; 0: no such moment */
     struct request request; /* checked; its views are valid until submit() returns */
 };
 
@@ -25,6 +25,13 @@ struct engine_callbacks {
     void *context;
     /* reply->value is copied before it returns. */
     void (*complete)(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply);
+};
+
+struct engine_snapshot {
+    bool done;         /* else it is being made */
+    const char *path;  /* where it is, or will be; valid until the next call */
+    uint64_t bytes;    /* when it is done */
+    const char *error; /* why there will be none; likewise */
 };
 
 struct engine_ops {
@@ -54,6 +61,10 @@ struct engine_ops {
      * the monotonic clock. Neither blocks. */
     int (*fd)(const struct engine *engine);
     void (*poll)(struct engine *engine, uint64_t now_ns);
+    /* Optional: has a consistent copy of everything made under a name. Call it again until it is
+     * done, which is told once. STATUS_OK, or result_r->error says why not. Does not block. */
+    enum status (*snapshot)(struct engine *engine, const char *name,
+                            struct engine_snapshot *result_r);
     /* Appends the engine's figures. */
     void (*stats)(const struct engine *engine, struct stats *stats);
 };

@@ -24,7 +24,7 @@ enum {
     /* How long an idle loop looks on before it blocks. Waking a sleeper costs both sides more than
      * this, but the spinner takes the processor from the workers. */
     SPIN_NS = 0,
-    IDLE_MS = 200,   /* longest sleep: the link's trouble is noticed by looking */
+    IDLE_MS = 200,   /* longest sleep, and between looks at the link's trouble */
     TEND_MS = 100,   /* between looks at what has expired */
     BUSY_ROUNDS = 64 /* rounds of work between looks at the link and at stopping */
 };
@@ -38,7 +38,7 @@ struct store {
     struct dispatch *dispatch;
     struct talk *talk;
     int epoll_fd;
-    uint64_t tended_ms;
+    uint64_t tended_ms, talked_ms;
 };
 
 /* One line per backend that is built. */
@@ -77,6 +77,12 @@ static void append_samples(void *context, struct stats *stats)
     dispatch_stats(store->dispatch, stats);
 }
 
+static enum status make_snapshot(void *context, const char *name, struct engine_snapshot *result_r)
+{
+    const struct store *store = context;
+    return dispatch_snapshot(store->dispatch, name, result_r);
+}
+
 static void open_talk(struct store *store)
 {
     char url[600], reason[256];
@@ -90,6 +96,7 @@ static void open_talk(struct store *store)
         .channels = store->channels,
         .memories = store->memories,
         .samples = append_samples,
+        .snapshot = make_snapshot,
         .context = store,
     };
     store->talk = talk_open(&options, reason, sizeof reason);
@@ -134,14 +141,20 @@ static bool look(struct store *store, int timeout_ms)
 {
     struct epoll_event events[4];
     int n = epoll_wait(store->epoll_fd, events, 4, timeout_ms);
-    bool stop = false;
+    bool stop = false, spoken_to = false;
     for (int i = 0; i < n; i++) {
-        if (events[i].data.fd == RUN_FD_DOORBELL)
+        if (events[i].data.fd == talk_fd(store->talk))
+            spoken_to = true;
+        else if (events[i].data.fd == RUN_FD_DOORBELL)
             doorbell_clear(RUN_FD_DOORBELL);
         else if (events[i].data.fd == store->child.stop_fd)
             stop = run_child_stopping(&store->child);
     }
-    talk_poll(store->talk, clock_ms());
+    uint64_t now_ms = clock_ms();
+    if (spoken_to || now_ms - store->talked_ms >= IDLE_MS) {
+        store->talked_ms = now_ms;
+        talk_poll(store->talk, now_ms);
+    }
     return !stop;
 }
 

@@ -202,6 +202,22 @@ static void answer_stats(struct talk *talk, const Strato__Control__Stats *stats,
     reply->stats = page;
 }
 
+static void answer_snapshot(struct talk *talk, const Strato__Control__Snapshot *snapshot,
+                            Strato__Control__Reply *reply, Strato__Control__SnapshotReply *body)
+{
+    struct engine_snapshot result = {0};
+    reply->status = talk->options.snapshot(talk->options.context, snapshot->name, &result);
+    if (reply->status != STATUS_OK) {
+        reply->error = (char *)(uintptr_t)result.error;
+        return;
+    }
+    body->done = result.done;
+    body->path = (char *)(uintptr_t)result.path;
+    body->bytes = result.bytes;
+    reply->body_case = STRATO__CONTROL__REPLY__BODY_SNAPSHOT;
+    reply->snapshot = body;
+}
+
 /* The channel that a connection is bound to; false when it has not said hello. */
 static bool channel_of(const struct talk *talk, uint32_t pipe, unsigned *channel_r)
 {
@@ -221,6 +237,7 @@ static void answer(struct talk *talk, const Strato__Control__Request *request,
     Strato__Control__HelloReply hello = STRATO__CONTROL__HELLO_REPLY__INIT;
     Strato__Control__Chunk chunk = STRATO__CONTROL__CHUNK__INIT;
     Strato__Control__StatsReply page = STRATO__CONTROL__STATS_REPLY__INIT;
+    Strato__Control__SnapshotReply snapshot = STRATO__CONTROL__SNAPSHOT_REPLY__INIT;
     static char say_hello[] = "say hello first";
     static char release[] = STRATO_VERSION;
     unsigned channel;
@@ -235,6 +252,8 @@ static void answer(struct talk *talk, const Strato__Control__Request *request,
         reply.hello = &hello;
     } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_STATS) {
         answer_stats(talk, request->stats, &reply, &page); /* stratoctl asks too, on no channel */
+    } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_SNAPSHOT) {
+        answer_snapshot(talk, request->snapshot, &reply, &snapshot); /* strato-snapshot, likewise */
     } else if (!channel_of(talk, peer->pipe, &channel)) {
         reply.status = STATUS_UNAVAILABLE;
         reply.error = say_hello;

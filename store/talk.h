@@ -2,7 +2,8 @@
  * talk - a store's side of the link: who is connected, staged values, long answers, figures.
  *
  * A connection says hello first and is then bound to one channel; what it asks can only touch that
- * channel's bulk. Only figures are given to everyone. Nothing here is fast or needs to be: hot requests go through the rings.
+ * channel's bulk. Only figures are given to everyone. Nothing here is fast or needs to be: hot
+ * requests go through the rings.
  */
 #ifndef STRATO_STORE_TALK_H
 #define STRATO_STORE_TALK_H
@@ -10,6 +11,7 @@
 #include "proto/channel/channel.h"
 #include "proto/conf/conf.h"
 #include "store/bulk.h"
+#include "store/engine.h"
 #include "store/stats.h"
 
 struct talk_options {
@@ -22,6 +24,8 @@ struct talk_options {
     struct channel_memory *const *memories; /* by channel: link_trouble and figures */
     /* Appends the store's own samples. */
     void (*samples)(void *context, struct stats *stats);
+    /* As engine_ops.snapshot. */
+    enum status (*snapshot)(void *context, const char *name, struct engine_snapshot *result_r);
     void *context;
 };
 

@@ -83,10 +83,9 @@ static void send_some(struct ctl *ctl, struct ctl_connection *connection)
             buffer_consume(answer, (size_t)sent);
         }
     }
-    if (connection->state == CTL_WRITING && answer->len == 0)
-        drop(connection);
-    else if (!watch(ctl, EPOLL_CTL_MOD, connection->fd, index_of(ctl, connection),
-                    answer->len > 0 ? EPOLLOUT : 0))
+    bool done = connection->state == CTL_WRITING && answer->len == 0;
+    uint32_t events = answer->len > 0 ? EPOLLOUT : 0;
+    if (done || !watch(ctl, EPOLL_CTL_MOD, connection->fd, index_of(ctl, connection), events))
         drop(connection);
 }
 

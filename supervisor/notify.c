@@ -37,8 +37,9 @@ static void read_environment(void)
 {
     watchdog_ms = own_number("WATCHDOG_USEC", "WATCHDOG_PID") / 2000;
     uint64_t count = getenv("LISTEN_PID") ? own_number("LISTEN_FDS", "LISTEN_PID") : 0;
-    if (count > 0 && count <= KEPT_MAX && getenv("LISTEN_FDNAMES"))
-        kept_names = strdup(getenv("LISTEN_FDNAMES"));
+    const char *kept = getenv("LISTEN_FDNAMES");
+    if (count > 0 && count <= KEPT_MAX && kept)
+        kept_names = strdup(kept);
     for (uint64_t i = 0; i < count && i < KEPT_MAX; i++)
         fcntl(KEPT_FIRST + (int)i, F_SETFD, FD_CLOEXEC);
     static const char *const names[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
@@ -49,7 +50,7 @@ static void read_environment(void)
 
 static void open_socket(const char *path)
 {
-    size_t len = path ? strlen(path) : 0;
+    size_t len = strlen(path);
     if (len < 2 || len >= sizeof address.sun_path || (*path != '/' && *path != '@'))
         return;
     address.sun_family = AF_UNIX;
@@ -62,7 +63,9 @@ static void open_socket(const char *path)
 
 void notify_open(void)
 {
-    open_socket(getenv("NOTIFY_SOCKET"));
+    const char *path = getenv("NOTIFY_SOCKET");
+    if (path)
+        open_socket(path);
     read_environment();
 }
 

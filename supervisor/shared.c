@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -18,7 +19,7 @@
 #include "proto/channel/channel.h"
 #include "supervisor/notify.h"
 
-enum { BACKLOG = 4096 };
+enum { BACKLOG = 4096, LISTEN_TRIES = 20, LISTEN_PAUSE_MS = 50 };
 
 static enum status failed(struct buffer *why, const char *what)
 {
@@ -176,7 +177,9 @@ enum status shared_listen(char *listen_text, int beside, int *fd_r, struct buffe
     }
     if (fd < 0 || !bind_and_listen(fd, &address, len)) {
         buffer_append_format(why, "cannot listen on %s: %s", listen_text, strerror(errno));
+        int error = errno;
         close_one(fd_r);
+        errno = error;
         return STATUS_UNAVAILABLE;
     }
     if (beside >= 0)
@@ -206,6 +209,19 @@ static enum status make_backends(struct shared *shared, const struct conf *conf,
     return shared_grow(shared, conf, why);
 }
 
+/* The children of a predecessor that was killed let go of its sockets within moments. */
+static enum status listen_patiently(char *listen_text, int *fd_r, struct buffer *why)
+{
+    size_t len = why->len;
+    for (int tries = 0;; tries++) {
+        why->len = len;
+        enum status status = shared_listen(listen_text, -1, fd_r, why);
+        if (status == STATUS_OK || errno != EADDRINUSE || tries == LISTEN_TRIES)
+            return status;
+        poll(NULL, 0, LISTEN_PAUSE_MS);
+    }
+}
+
 enum status shared_open(struct shared *shared, struct conf *conf, struct buffer *why)
 {
     int life[2];
@@ -217,9 +233,9 @@ enum status shared_open(struct shared *shared, struct conf *conf, struct buffer 
     shared->life_write = life[1];
     enum status status = make_backends(shared, conf, why);
     if (status == STATUS_OK && conf->http.enabled)
-        status = shared_listen(conf->http.listen, -1, &shared->listen[PROTOCOL_HTTP], why);
+        status = listen_patiently(conf->http.listen, &shared->listen[PROTOCOL_HTTP], why);
     if (status == STATUS_OK && conf->grpc.enabled)
-        status = shared_listen(conf->grpc.listen, -1, &shared->listen[PROTOCOL_GRPC], why);
+        status = listen_patiently(conf->grpc.listen, &shared->listen[PROTOCOL_GRPC], why);
     return status == STATUS_OK ? shared_set_config(shared, conf, why) : status;
 }
 

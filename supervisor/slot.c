@@ -102,9 +102,14 @@ static void died(struct slot *slot, const struct child *child, uint64_t now_ms)
     schedule(slot, child->was_ready, child->was_ready ? now_ms - child->ready_ms : 0, now_ms);
 }
 
-static void stopped(struct slot *slot, const struct child *child, pid_t pid, uint64_t now_ms)
+/* It did what it was asked to do; how well, reason says unless it is empty. */
+static void stopped(struct slot *slot, const struct child *child, pid_t pid, const char *reason,
+                    uint64_t now_ms)
 {
-    log_info("%s[%d] stopped", slot->name, (int)pid);
+    if (*reason)
+        log_warn("%s[%d] stopped, but not in order: %s", slot->name, (int)pid, reason);
+    else
+        log_info("%s[%d] stopped", slot->name, (int)pid);
     if (child != slot_child(slot) || slot->plan != SLOT_RESTARTING)
         return;
     slot->waiting = true; /* a store: its successor goes on in the rings */
@@ -118,10 +123,11 @@ int slot_ended(struct slot *slot, unsigned lane, int wait_status, uint64_t now_m
     pid_t pid = child->pid;
     char reason[sizeof slot->reason];
     child_end(child, wait_status, reason, sizeof reason);
-    if (!asked)
+    bool in_order = asked && WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == RUN_EXIT_OK;
+    if (!in_order)
         snprintf(slot->reason, sizeof slot->reason, "%s", reason);
     if (asked) {
-        stopped(slot, child, pid, now_ms);
+        stopped(slot, child, pid, in_order ? "" : reason, now_ms);
     } else if (lane != slot->lane) {
         slot->deaths++;
         fail_successor(slot);

@@ -15,7 +15,8 @@ enum status {
     STATUS_OUT_OF_RANGE = 3, /* a counter's sum would leave int64; nothing was changed */
     STATUS_TOO_LARGE = 4,    /* the value is larger than max_value */
     STATUS_FULL = 5,         /* no room; nothing was changed; reads and deletes go on */
-    STATUS_UNAVAILABLE = 6,  /* the backend is away; nothing was changed; try again */
+    STATUS_UNAVAILABLE = 6,  /* the backend is away; nothing was changed (or, on redis, nothing that
+                              * would differ if it is done again); try again */
     STATUS_DEADLINE = 7,     /* request_timeout or the client's deadline passed first */
     STATUS_UNKNOWN = 8,      /* sent to the backend, outcome unknown: it may have been applied */
     STATUS_WRONG_TYPE = 9,   /* the backend holds something of another type under this key */

@@ -4,17 +4,13 @@
  * Fails by lines in problems; panics only when the table itself is wrong.
  */
 #include <netinet/in.h>
+#include <unistd.h>
 
 #include "proto/conf/internal.h"
 
 enum { SOCKET_PATH_MAX = 107 }; /* sun_path without its NUL */
 /* The longest name of a socket that Strato puts into run_dir. */
 #define LONGEST_SOCKET "/store-memory.link"
-
-bool backend_built(enum backend backend)
-{
-    return backend != BACKEND_DISK;
-}
 
 bool conf_uses(const struct conf *conf, enum backend backend)
 {
@@ -80,29 +76,6 @@ static void blame(struct rules *rules, const char *section, const char *key, con
     rules->status = STATUS_INVALID;
 }
 
-static void blame_backend(struct rules *rules, const char *section, const char *key,
-                          enum backend backend)
-{
-    char text[128];
-    snprintf(text, sizeof text, "backend %s is not built into this version; use memory",
-             backend_name(backend));
-    blame(rules, section, key, text);
-}
-
-static void check_backends(struct rules *rules)
-{
-    const struct conf *conf = rules->conf;
-    bool followed = false;
-    for (unsigned i = 0; i < SERVICE_COUNT; i++) {
-        if (!(conf->services_named & 1u << i))
-            followed = true;
-        else if (!backend_built(conf->services[i]))
-            blame_backend(rules, "services", service_name((enum service)i), conf->services[i]);
-    }
-    if (followed && !backend_built(conf->backend))
-        blame_backend(rules, "strato", "backend", conf->backend);
-}
-
 static bool same_address(const char *a, const char *b)
 {
     struct sockaddr_storage one, other;
@@ -147,13 +120,19 @@ static void check_sizes(struct rules *rules)
     const struct conf *conf = rules->conf;
     if (conf_uses(conf, BACKEND_MEMORY) && conf->max_value > conf->memory_size / 4)
         blame(rules, "strato", "max_value", "max_value must be at most a quarter of [memory] size");
+    uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (conf->memory_size > machine) {
+        char text[120];
+        snprintf(text, sizeof text, "size is more than this machine's memory, which is %lluM",
+                 (unsigned long long)(machine >> 20));
+        blame(rules, "memory", "size", text);
+    }
 }
 
 enum status conf_rules(const struct conf *conf, const struct conf_origin *origins,
                        const char *where, struct buffer *problems)
 {
     struct rules rules = {conf, origins, where, problems, STATUS_OK};
-    check_backends(&rules);
     check_protocols(&rules);
     check_paths(&rules);
     check_sizes(&rules);

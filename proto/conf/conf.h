@@ -20,8 +20,6 @@
 enum backend { BACKEND_MEMORY = 0, BACKEND_DISK = 1, BACKEND_REDIS = 2, BACKEND_COUNT };
 /* "memory", "disk", "redis". */
 const char *backend_name(enum backend backend);
-/* Whether this build contains the backend's engine. */
-bool backend_built(enum backend backend);
 
 enum sync_mode { SYNC_COMMIT, SYNC_INTERVAL, SYNC_OFF };
 
@@ -84,7 +82,7 @@ enum status conf_load(struct conf *conf, const char *path, struct buffer *proble
 enum status conf_set(struct conf *conf, const char *section, const char *key, const char *value,
                      const char *where, struct buffer *problems) MUST_CHECK;
 
-/* The rules that look at several keys at once (a backend that is not built, no protocol enabled).
+/* The rules that look at several keys at once (no protocol enabled, a value that cannot fit).
  * conf_load() has applied them already. */
 enum status conf_check(const struct conf *conf, const char *where,
                        struct buffer *problems) MUST_CHECK;

@@ -33,13 +33,13 @@ struct conf_key {
     const char *section;
     const char *key;
     enum conf_type type;
+    unsigned reload;     /* enum conf_reload: what a change needs */
     size_t offset;       /* of the field in struct conf */
     const char *initial; /* default; NULL: none, and then example is shown instead */
     const char *here;    /* default below the current directory, where it differs */
     uint64_t min, max;   /* of sizes (bytes), times (ms) and counts */
     const char *example;
     const char *doc; /* one line */
-    unsigned reload; /* enum conf_reload */
 };
 
 enum { CONF_KEY_COUNT = 31 };

@@ -259,8 +259,9 @@ static bool url_valid(const char *text)
 static bool parse_url(const char *text, char *field, struct buffer *why)
 {
     if (strncmp(text, "rediss://", 9) == 0) {
-        buffer_append_text(why, "must begin with redis://: TLS is not built in; let stunnel speak it "
-                                "and give the address where stunnel listens");
+        buffer_append_text(why,
+                           "must begin with redis://: TLS is not built in; let stunnel speak it "
+                           "and give the address where stunnel listens");
         return false;
     }
     if (url_valid(text))

@@ -208,9 +208,12 @@ bool link_client_answered(const struct link_client *client)
 static bool content(const struct link_client *client, uint64_t *patience_ms_r)
 {
     bool answered = link_client_answered(client);
-    *patience_ms_r = client->patience_ms;
-    if (answered && *patience_ms_r < LINK_SILENCE_MS)
-        *patience_ms_r = LINK_SILENCE_MS;
+    uint64_t least = 0;
+    if (answered)
+        least = LINK_SILENCE_MS;
+    else if (!link_client_connected(client))
+        least = LINK_ABSENCE_MS;
+    *patience_ms_r = client->patience_ms > least ? client->patience_ms : least;
     return answered && !client->asked;
 }
 

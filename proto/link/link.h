@@ -26,10 +26,11 @@ enum {
     LINK_VERSION = 1,
     LINK_CHUNK = 31 * 1024,            /* most payload bytes in one message */
     LINK_MESSAGE_MAX = 32 * 1024 - 64, /* small enough to pass a socket in one piece, see wire.c */
-    LINK_IN_FLIGHT_MAX = 4, /* most requests open on a connection: less than a socket's buffer */
-    LINK_PATIENCE_MS = 200, /* for a first answer; doubles up to LINK_PATIENCE_MAX_MS */
+    LINK_IN_FLIGHT_MAX = 6, /* most requests open on a connection: less than a socket's buffer */
+    LINK_PATIENCE_MS = 200, /* for a connection's first answer; doubles up to */
     LINK_PATIENCE_MAX_MS = 3200,
-    LINK_SILENCE_MS = 2000, /* for any later one */
+    LINK_ABSENCE_MS = 1000, /* for a connection, at least: stores need time to start again */
+    LINK_SILENCE_MS = 2000, /* for any later answer, at least */
 };
 
 /* ---- The store's end ---- */

@@ -21,8 +21,8 @@
  * ECONNRESET, on which nng goes on accepting or dialling; and anything else seems to be sent: it is
  * lost either way, and the receiving side will come to the end of the connection in good order.
  * Sockets of other families are left alone. And messages are small enough for one buffer of a local
- * socket (48 KiB), and so few are under way (LINK_IN_FLIGHT_MAX) that its queue (208 KiB) has room,
- * so that nothing is ever sent in part or waits to be sent.
+ * socket (35 KiB or more), and so few are under way (LINK_IN_FLIGHT_MAX) that its queue (208 KiB)
+ * has room, so that nothing is ever sent in part or waits to be sent.
  *
  * Where this does not help (libnng linked in some other way; a connection that this process closes
  * itself while messages come in, as link_server_close() may), nng_close() can hang, so it is not
@@ -102,6 +102,20 @@ int wire_prepare(nng_socket socket, int *fd_r)
         rv = nng_socket_get_int(socket, NNG_OPT_RECVFD, fd_r);
     return rv;
 }
+
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define WIRE_LEAKS
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(WIRE_LEAKS)
+/* nng can lose a message, or a connection, that ends in the wrong moment. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libnng.so\n";
+}
+#endif
 
 nng_msg *wire_pack(const ProtobufCMessage *body)
 {

@@ -162,6 +162,12 @@ static bool tend(struct engine *engine, uint64_t now_wall_ms)
     return reclaim(engine, now_wall_ms) || more;
 }
 
+static enum status snapshot(struct engine *engine, const char *name,
+                            struct engine_snapshot *result_r)
+{
+    return snapshot_make(engine->snapshot, name, result_r);
+}
+
 static void stats(const struct engine *engine, struct stats *stats)
 {
     MDB_envinfo info;
@@ -239,6 +245,7 @@ static struct engine *open_engine(const struct run_child *child,
     record_load_state(&work, &engine->state);
     engine->committed = engine->state;
     engine->channels = channels_open(&work, engine->channel_count);
+    engine->snapshot = snapshot_open(&engine->env);
     open_arena(engine);
     report(engine, start);
     return engine;
@@ -249,6 +256,8 @@ static void close_engine(struct engine **engine)
     struct engine *closing = *engine;
     *engine = NULL;
     engine_settle(closing);
+    flush_close(&closing->env.flush);
+    snapshot_close(&closing->snapshot);
     mdb_txn_abort(closing->reader);
     env_close(&closing->env);
     arena_writer_close(&closing->arena);
@@ -270,5 +279,6 @@ const struct engine_ops disk_engine = {
     .settle = engine_settle,
     .hit = hit,
     .tend = tend,
+    .snapshot = snapshot,
     .stats = stats,
 };

@@ -14,6 +14,7 @@
 #include "store/disk/channels.h"
 #include "store/disk/flush.h"
 #include "store/disk/room.h"
+#include "store/disk/snapshot.h"
 
 struct engine {
     struct engine_callbacks callbacks;
@@ -32,6 +33,8 @@ struct engine {
     struct work work; /* its txn is the open write transaction; NULL: there is none */
     struct state state;
     struct state committed; /* what state was at the last commit */
+
+    struct snapshot *snapshot;
 
     uint64_t commits, changes, refused, expired; /* since this process started */
     uint64_t commit_ns;                          /* all commits together */

@@ -173,10 +173,11 @@ static void check_length(const struct env *env)
     uint64_t needed = ((uint64_t)info.me_last_pgno + 1) * env->page_size;
     if (fstat(env->data_fd, &file) != 0 ||
         (uint64_t)file.st_size + MISSING_MAX * env->page_size < needed)
-        run_child_fail(RUN_EXIT_CONFIG,
-                       "the database in %s is damaged: data.mdb is shorter than the %llu bytes that "
-                       "it should have; start from a snapshot",
-                       env->path, (unsigned long long)needed);
+        run_child_fail(
+            RUN_EXIT_CONFIG,
+            "the database in %s is damaged: data.mdb is shorter than the %llu bytes that "
+            "it should have; start from a snapshot",
+            env->path, (unsigned long long)needed);
     if ((uint64_t)file.st_size < needed && ftruncate(env->data_fd, (off_t)needed) != 0)
         run_child_fail(RUN_EXIT_FAILURE, "cannot write to the database in %s: %s", env->path,
                        strerror(errno));

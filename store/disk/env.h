@@ -46,7 +46,7 @@ struct env {
  * not readable, of another format, damaged.
  */
 void env_open(struct env *env, const struct conf *conf);
-/* Everything is on disk after it, whatever the sync mode. */
+/* Everything is on disk after it, whatever the sync mode. No transaction may be open. */
 void env_close(struct env *env);
 
 /* Names a file in the data directory. path holds ENV_PATH_MAX bytes. */

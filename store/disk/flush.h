@@ -36,7 +36,8 @@ void flush_close(struct flush **flush);
 void flush_before_commit(struct flush *flush);
 void flush_after_commit(struct flush *flush);
 
-/* Pages that were freed by this transaction or later ones cannot be used again yet. Accepts NULL. */
+/* Pages that were freed by this transaction or later ones cannot be used again yet. Accepts NULL.
+ */
 uint64_t flush_pinned(struct flush *flush);
 /* How long the last sync of the thread took. Accepts NULL: 0. */
 uint64_t flush_last_ns(struct flush *flush);

@@ -113,8 +113,7 @@ const char *table_time(double seconds)
     else if (seconds < 60)
         snprintf(text, 32, ">%.0fs", seconds);
     else if (seconds < 3600)
-        snprintf(text, 32, ">%.0fm%02.0fs", (double)((long)seconds / 60),
-                 (double)((long)seconds % 60));
+        snprintf(text, 32, ">%ldm%02lds", (long)seconds / 60, (long)seconds % 60);
     else if (seconds < 86400)
         snprintf(text, 32, ">%ldh%02ldm", (long)seconds / 3600, (long)seconds / 60 % 60);
     else

@@ -24,6 +24,7 @@ def beside(servers):
 
 # Each gives a context whose value is the settings.
 BACKENDS = {"memory": lambda: contextlib.nullcontext({"strato": {"backend": "memory"}}),
+            "disk": lambda: contextlib.nullcontext({"strato": {"backend": "disk"}}),
             "redis": lambda: beside(Redis),
             "cluster": lambda: beside(Cluster)}
 

@@ -33,14 +33,14 @@ def test_defaults_and_sample():
 
 def test_every_problem_with_its_line(tmp_path):
     code, out, err = check(tmp_path, "[htpp]\n[http]\nlissen = 1\nworkers = 99\n\n[strato]\n"
-                                     "backend = disk\nrequest_timeout = 5\n")
+                                     "backend = disc\nrequest_timeout = 5\n")
     assert (code, err) == (1, "")
     assert out == (
         "test.ini:1: unknown section [htpp]; did you mean [http]?\n"
         "test.ini:3: unknown key lissen in [http]; did you mean listen?\n"
         "test.ini:4: workers must be auto or a number from 1 to 32\n"
-        "test.ini:8: request_timeout must be a time with its unit (ms, s, m or h) from 1ms to 1h\n"
-        "test.ini:7: backend disk is not built into this version; use memory\n")
+        "test.ini:7: backend must be memory, disk or redis\n"
+        "test.ini:8: request_timeout must be a time with its unit (ms, s, m or h) from 1ms to 1h\n")
 
 
 def test_problem_in_an_included_file(tmp_path):
@@ -94,8 +94,6 @@ def test_bad_values():
     assert run("strato-http", "--backend", "mongo") == (1, "", "backend key not recognized\n")
     assert run("strato-http", env=dict(os.environ, STRATO_HTTP_BACKEND="Memory")) == (
         1, "", "backend key not recognized\n")
-    assert run("strato-http", "--backend=disk") == (
-        1, "", "strato-http: backend disk is not built into this version; use memory\n")
     assert run("strato-http", "--redis-url", "nowhere") == (
         1, "", "--redis-url: must be redis://[user:password@]host:port\n")
     assert run("strato-http", env=dict(os.environ, STRATO_HTTP_DEBUG="perhaps")) == (

@@ -128,9 +128,7 @@ def test_a_planned_failover_under_load(cluster, strato):
     with RedisLoad(strato) as load:
         for _ in range(6 if LONG else 2):
             wait_whole(cluster)
-            replica = next(node for node in cluster.nodes if node not in cluster.masters())
-            replica.run("CLUSTER", "FAILOVER")
-            until(lambda: replica in cluster.masters(), "promoted", 20)
+            cluster.fail_over()
             time.sleep(0.3)
         figures = load.finish()
     assert figures["done"] > 200

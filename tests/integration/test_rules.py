@@ -19,7 +19,7 @@ MAY_INCLUDE = {
 # A library's headers, and the only folders that may include them.
 ONLY_IN = {
     "nng/": ["proto/link"],
-    "lmdb.h": ["store/disk"],
+    "lmdb.h": ["store/disk", "tests/bench"],
     "hiredis/": ["store/redis"],
     "microhttpd.h": ["workers/http"],
     "grpc/": ["workers/grpc", "tests/bench"],

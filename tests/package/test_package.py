@@ -142,6 +142,7 @@ def test_deb_from_install_to_purge(root, tmp_path):
             after = status(root)
             for name in ("store-memory", "http-0", "http-1"):
                 assert before[name]["pid"] != after[name]["pid"], "not restarted by the upgrade"
+        with Client("127.0.0.1", port) as client:
             assert client.kv_get("kept").body == b"value"
         with open(root.at("/etc/strato/strato.ini")) as file:
             assert file.read().endswith("; edited here\n")

@@ -19,14 +19,6 @@
 
 enum { KILLS = 40, LONG_MS = 15000, VALUE = 1 << 20, JOBS = 6 };
 
-/* nng loses a message when a connection ends in the wrong moment. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:wire_pack\n";
-}
-
-extern char **environ;
 static char *program;
 
 static pid_t start(const char *role, const char *directory, const char *channel)

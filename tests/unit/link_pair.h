@@ -66,7 +66,7 @@ static inline void pair_close_store(struct pair *pair)
  * cannot do, and what a process does only when it ends.) */
 static inline void pair_quiet_store(struct pair *pair)
 {
-    for (uint64_t until = clock_ms() + 30; clock_ms() < until; usleep(1000))
+    for (uint64_t until = clock_ms() + 150; clock_ms() < until; usleep(1000))
         for (unsigned i = 0; i < pair->transfer_count; i++)
             transfer_poll(pair->transfers[i], clock_ms());
     pair_close_store(pair);
@@ -139,7 +139,7 @@ static inline void pair_run(struct pair *pair, uint64_t ms)
 
 static inline void pair_close(struct pair *pair)
 {
-    pair_run(pair, 30); /* see pair_quiet_store() */
+    pair_run(pair, 100); /* see pair_quiet_store() */
     for (unsigned i = 0; i < pair->transfer_count; i++)
         transfer_close(&pair->transfers[i]);
     pair_close_store(pair);

@@ -109,7 +109,6 @@ static void test_storm(void **state)
 
     /* Six for each new worker: a socket at each end, and the polled ones. */
     assert_true(PAIR_UNTIL(&pair, pair_fd_count() <= fds + 2 * 6, LONG_MS));
-    assert_int_equal(atomic_load(&pair.memories[0]->link_trouble), 0);
     print_message("%u values arrived, %u descriptors before and %u after\n", talker.arrived, fds,
                   pair_fd_count());
     pair_close(&pair);

@@ -216,7 +216,7 @@ static void includes_name_their_file(void **state)
     write_file("conf.d/10.ini", "[strato]\ninclude = deeper.ini\n");
     write_file("conf.d/deeper.ini",
                "[http]\nworkers = 0\n[strato]\nmax_value = 64M\n[memory]\nsize = 8M\n");
-    expect("[strato]\ninclude = conf.d/1*.ini\nmax_value = 1K\n",
+    expect("[strato]\ninclude = conf.d/1*.ini\nmax_value = 1K\nbackend = memory\n",
            "./conf.d/deeper.ini:2: workers must be auto or a number from 1 to 32\n"
            "./conf.d/deeper.ini:4: max_value must be at most a quarter of [memory] size\n");
 }

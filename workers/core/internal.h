@@ -54,7 +54,7 @@ struct core_store {
     struct core_queue for_stage;
     unsigned submitted; /* calls in the ring that are still waited for */
     unsigned staged;    /* always <= CORE_STAGED_MAX */
-    uint32_t chance; /* for the sample of hits */
+    uint32_t chance;    /* for the sample of hits */
 
     struct core_call probe;
     enum status answered; /* what the last probe showed: STATUS_OK or STATUS_UNAVAILABLE */

@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <grpc/grpc_posix.h>
 #include <grpc/grpc_security.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -25,7 +25,8 @@ enum {
     DESCRIPTORS_SPARE = 256, /* besides one per connection */
     YIELD_NS = 20000,        /* per connection that this worker has */
     YIELD_MAX_NS = 2000000,
-    PAUSE_NS = 100000000, /* after running out of descriptors */
+    RECEIVE_ROOM = 262144, /* of a socket; what a flood may have sent ahead, see guard.h */
+    PAUSE_NS = 100000000,  /* after running out of descriptors */
     SWEEP_NS = 1000000000,
 };
 
@@ -40,16 +41,14 @@ static ino_t inode_of(int fd)
 unsigned rpc_accept_count(struct rpc_server *server)
 {
     struct rpc_accept *accept = &server->accept;
+    pthread_mutex_lock(&server->lock);
     accept->connections = 0;
     for (unsigned fd = 0; fd < accept->places; fd++) {
-        if (accept->inodes[fd] == 0)
-            continue;
-        if (inode_of((int)fd) == accept->inodes[fd])
-            accept->connections++;
-        else
-            accept->inodes[fd] = 0;
+        struct rpc_place *place = &accept->place[fd];
+        if (place->inode != 0 && inode_of((int)fd) != place->inode)
+            place->inode = 0;
+        accept->connections += place->inode != 0;
     }
-    pthread_mutex_lock(&server->lock);
     core_gauge(server->core, FIGURE_CONNECTIONS_OPEN, accept->connections);
     pthread_mutex_unlock(&server->lock);
     return accept->connections;
@@ -59,15 +58,64 @@ static void remember(struct rpc_accept *accept, int fd)
 {
     if ((unsigned)fd >= accept->places) {
         unsigned places = 2 * (unsigned)fd + 64;
-        accept->inodes = realloc(accept->inodes, places * sizeof *accept->inodes);
-        if (!accept->inodes)
+        accept->place = realloc(accept->place, places * sizeof *accept->place);
+        if (!accept->place)
             panic("out of memory: %u connections", places);
-        memset(accept->inodes + accept->places, 0,
-               (places - accept->places) * sizeof *accept->inodes);
+        memset(accept->place + accept->places, 0,
+               (places - accept->places) * sizeof *accept->place);
         accept->places = places;
     }
-    accept->connections += accept->inodes[fd] == 0;
-    accept->inodes[fd] = inode_of(fd);
+    accept->connections += accept->place[fd].inode == 0;
+    accept->place[fd] = (struct rpc_place){.inode = inode_of(fd)};
+}
+
+/* ---- Who sends most ---- */
+
+static uint64_t received(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 ? info.tcpi_bytes_received : 0;
+}
+
+void rpc_accept_mark(struct rpc_server *server)
+{
+    struct rpc_accept *accept = &server->accept;
+    for (unsigned fd = 0; fd < accept->places; fd++) {
+        accept->place[fd].expected = 0;
+        if (accept->place[fd].inode != 0)
+            accept->place[fd].received = received((int)fd);
+    }
+}
+
+void rpc_accept_expect(struct rpc_server *server, int fd, uint64_t bytes)
+{
+    if (fd > 0 && (unsigned)fd < server->accept.places)
+        server->accept.place[fd].expected += bytes;
+}
+
+struct rpc_excess rpc_accept_excess(struct rpc_server *server)
+{
+    struct rpc_accept *accept = &server->accept;
+    struct rpc_excess excess = {0};
+    for (unsigned fd = 0; fd < accept->places; fd++) {
+        struct rpc_place *place = &accept->place[fd];
+        if (place->inode == 0)
+            continue;
+        if (inode_of((int)fd) != place->inode) {
+            place->inode = 0;
+            excess.gone++;
+            continue;
+        }
+        uint64_t sent = received((int)fd) - place->received;
+        uint64_t more = sent > place->expected ? sent - place->expected : 0;
+        excess.total += sent;
+        if (more > excess.most) {
+            excess.most = more;
+            excess.worst = (int)fd;
+        }
+    }
+    return excess;
 }
 
 /* ---- Accepting ---- */
@@ -80,26 +128,25 @@ static void listen_again(struct rpc_server *server)
         panic("epoll_ctl on the listening socket: %s", strerror(errno));
 }
 
-static void count(struct rpc_server *server, enum figure figure)
-{
-    pthread_mutex_lock(&server->lock);
-    core_count(server->core, figure, 1);
-    pthread_mutex_unlock(&server->lock);
-}
-
 static void take_over(struct rpc_server *server, int fd)
 {
     struct rpc_accept *accept = &server->accept;
-    int one = 1;
+    int one = 1, room = RECEIVE_ROOM;
     if (accept->connections >= accept->limit && rpc_accept_count(server) >= accept->limit) {
-        count(server, FIGURE_CONNECTIONS_REFUSED);
+        pthread_mutex_lock(&server->lock);
+        core_count(server->core, FIGURE_CONNECTIONS_REFUSED, 1);
+        pthread_mutex_unlock(&server->lock);
         close(fd);
         return;
     }
-    count(server, FIGURE_CONNECTIONS_TOTAL);
+    pthread_mutex_lock(&server->lock);
+    core_count(server->core, FIGURE_CONNECTIONS_TOTAL, 1);
+    rpc_guard_connection(server);
     remember(accept, fd);
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0)
-        log_debug("TCP_NODELAY: %s", strerror(errno));
+    pthread_mutex_unlock(&server->lock);
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room) != 0)
+        log_debug("setting up a connection: %s", strerror(errno));
     grpc_server_add_channel_from_fd(server->grpc, fd, accept->credentials);
 }
 
@@ -178,5 +225,5 @@ void rpc_accept_stop(struct rpc_server *server)
 void rpc_accept_close(struct rpc_server *server)
 {
     grpc_server_credentials_release(server->accept.credentials);
-    free(server->accept.inodes);
+    free(server->accept.place);
 }

@@ -15,6 +15,7 @@ void rpc_call_init(struct rpc_call *call, struct rpc_server *server)
     call->server = server;
     call->call = NULL;
     call->payload = NULL;
+    call->cancelled = call->descriptor = 0;
     call->whole = grpc_empty_slice();
     grpc_metadata_array_init(&call->metadata);
 }
@@ -111,7 +112,8 @@ void rpc_call_end(struct rpc_call *call, const struct rpc_end *end, struct rpc_t
         ops[count].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
         ops[count++].data.recv_close_on_server.cancelled = &call->cancelled;
     }
-    rpc_cork_answer(&call->server->cork, descriptor(call));
+    call->descriptor = descriptor(call);
+    rpc_cork_answer(&call->server->cork, call->descriptor);
     rpc_call_batch(call, ops, count, tag);
     grpc_byte_buffer_destroy(message);
     grpc_slice_unref(text);

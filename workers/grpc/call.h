@@ -14,7 +14,8 @@ struct rpc_call {
     grpc_metadata_array metadata;
     gpr_timespec deadline;
     grpc_byte_buffer *payload;
-    int cancelled;
+    int cancelled;  /* the client has not waited for the end */
+    int descriptor; /* of its connection, once it has been answered; else 0 */
 
     grpc_slice whole; /* of a payload that came in several slices */
 };

@@ -146,6 +146,7 @@ static void run_check_ended(struct rpc_tag *tag, bool ok)
     struct check *check = RPC_OF(tag, struct check, ended);
     struct rpc_server *server = check->call.server;
     (void)ok;
+    rpc_guard_call(server, check->call.descriptor, 0);
     server->calls--;
     rpc_call_clear(&check->call);
     if (server->closing)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "workers/grpc/guard.h"
 #include "workers/grpc/health.h"
 #include "workers/grpc/reflection.h"
 #include "workers/grpc/stream.h"
@@ -25,6 +26,8 @@ enum {
     EVENTS = 16,
     MESSAGE_SPARE = 4096, /* what a message may have besides the longest value */
     METADATA_MAX = 8192,
+    READ_MAX = 65536, /* read from a socket at once; all of it is worked on before the next look */
+    RECEIVED_MAX = 256 << 20,  /* what gRPC may hold of half-received messages; see stream.c */
     STREAMS_MAX = 256,         /* calls at once on one connection */
     PING_STRIKES = 2,          /* pings too many, before a connection is closed */
     PING_INTERVAL_MS = 10000,  /* how often a client without calls may ping */
@@ -32,9 +35,10 @@ enum {
     KEEPALIVE_WAIT_MS = 20000, /* how long it waits for the answer */
     DRAIN_TURN_MS = 20,        /* how often draining is looked at */
 };
-#define TURN_NS  1000000000u /* each thread comes round at least so often */
-#define QUIET_NS 1000000000u /* draining: no call for so long, and nobody will send one any more   \
-                              */
+#define TURN_NS 1000000000u /* each thread comes round at least so often */
+#define QUIET_NS                                                                                   \
+    1000000000u /* draining: no call for so long, and nobody will send one any more                \
+                 */
 
 static char tag_stop, tag_core;
 
@@ -53,6 +57,8 @@ static grpc_arg setting(const char *key, int value)
 
 static grpc_server *create_server(const struct conf *conf)
 {
+    grpc_resource_quota *quota = grpc_resource_quota_create("grpc");
+    grpc_resource_quota_resize(quota, RECEIVED_MAX);
     grpc_arg settings[] = {
         setting(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)conf->max_value + MESSAGE_SPARE),
         setting(GRPC_ARG_MAX_METADATA_SIZE, METADATA_MAX),
@@ -67,9 +73,15 @@ static grpc_server *create_server(const struct conf *conf)
         setting(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0),
         setting(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0),
         setting(GRPC_ARG_ENABLE_CHANNELZ, 0),
+        setting(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, READ_MAX),
+        {.type = GRPC_ARG_POINTER,
+         .key = GRPC_ARG_RESOURCE_QUOTA,
+         .value.pointer = {quota, grpc_resource_quota_arg_vtable()}},
     };
     grpc_channel_args args = {sizeof settings / sizeof *settings, settings};
-    return grpc_server_create(&args, NULL);
+    grpc_server *server = grpc_server_create(&args, NULL);
+    grpc_resource_quota_unref(quota);
+    return server;
 }
 
 static void add_fd(struct rpc_server *server, int fd, void *tag)
@@ -87,8 +99,7 @@ static void run_shut_down(struct rpc_tag *tag, bool ok)
 
 void rpc_server_open(struct rpc_server *server, struct run_child *child, struct core *core)
 {
-    *server = (struct rpc_server){
-        .child = child, .core = core, .turned = true, .shut_down.run = run_shut_down};
+    *server = (struct rpc_server){.child = child, .core = core, .shut_down.run = run_shut_down};
     pthread_mutex_init(&server->lock, NULL);
     server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (server->epoll_fd < 0)
@@ -114,6 +125,11 @@ void rpc_server_open(struct rpc_server *server, struct run_child *child, struct 
 
 /* ---- The queue thread ---- */
 
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+{
+    return a_ns < b_ns ? a_ns : b_ns;
+}
+
 static void work_on_core(struct rpc_server *server)
 {
     uint64_t now_ns = clock_ns();
@@ -132,7 +148,7 @@ static uint64_t rest(struct rpc_server *server)
     uint64_t now_ns = clock_ns();
     uint64_t core_ns = (uint64_t)core_sleep(server->core, now_ns) * 1000000;
     uint64_t watch_ns = rpc_unary_watch(server, now_ns);
-    return core_ns < watch_ns ? core_ns : watch_ns;
+    return earlier(core_ns, watch_ns);
 }
 
 /* Nobody need ring for answers to what an event has started: they are looked for before the thread
@@ -259,12 +275,12 @@ static uint64_t turn(struct rpc_server *server)
         wait_ns = rest(server);
     pthread_mutex_unlock(&server->lock);
     rpc_accept_poll(server, now_ns);
+    wait_ns = earlier(wait_ns, rpc_guard_poll(server, now_ns));
     if (server->drain_end_ns != 0) {
         drain(server, now_ns);
-        wait_ns = wait_ns < DRAIN_TURN_MS * 1000000 ? wait_ns : DRAIN_TURN_MS * 1000000;
+        wait_ns = earlier(wait_ns, DRAIN_TURN_MS * 1000000);
     }
-    uint64_t accept_ns = rpc_accept_wait(server, now_ns);
-    return wait_ns < accept_ns ? wait_ns : accept_ns;
+    return earlier(wait_ns, rpc_accept_wait(server, now_ns));
 }
 
 static void beat(struct rpc_server *server)

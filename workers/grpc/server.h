@@ -23,6 +23,7 @@
 #include "workers/core/core.h"
 #include "workers/grpc/accept.h"
 #include "workers/grpc/cork.h"
+#include "workers/grpc/guard.h"
 
 /* What every event of the completion queue carries: whom to tell. The queue thread calls run(),
  * holding the mutex. ok false: the operation did not take place. */
@@ -54,12 +55,14 @@ struct rpc_server {
     bool busy;             /* the queue thread will look for answers before it blocks */
     bool attend;           /* core_poll() has something to do though no call is open */
     uint64_t last_call_ns; /* when the last call arrived; kept while draining */
+    size_t unsent;         /* bytes of large answers that gRPC has not put on the way yet */
     unsigned calls;        /* arrived and not finished, of every kind */
     struct rpc_unary *unwatched, *unwatched_last; /* open calls, the oldest first */
     struct rpc_unary *spare;                      /* for reuse */
     unsigned spares;
     struct rpc_stream *streams; /* open ones */
     unsigned stream_count;
+    struct rpc_guard guard;
     struct rpc_cork cork;
     struct buffer scratch; /* messages and texts being written */
     struct rpc_tag shut_down;

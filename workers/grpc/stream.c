@@ -14,6 +14,7 @@ enum { POSTED = 2 }; /* per kind */
 static void start(struct rpc_stream *stream, const grpc_op *ops, size_t count, struct rpc_tag *tag)
 {
     stream->batches++;
+    rpc_guard_call(stream->server, 0, 0); /* each message is work that was asked for */
     rpc_call_batch(&stream->call, ops, count, tag);
 }
 

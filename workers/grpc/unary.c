@@ -21,7 +21,9 @@ enum {
     POSTED_MIN = 4, /* calls waited for, per method; doubled each time all of them have come */
     POSTED_MAX = 128,
     UNWATCHED_NS = 5000000, /* an open call's close is watched only when it takes longer */
-    SPARES_MAX = 4096,      /* objects kept for reuse */
+    LARGE = 16384,          /* answers of this length count as unsent */
+    UNSENT_MAX = 256 << 20,
+    SPARES_MAX = 4096, /* objects kept for reuse */
 };
 
 struct rpc_unary {
@@ -31,6 +33,8 @@ struct rpc_unary {
     bool open;    /* the core has it */
     bool watched; /* a batch waits for the close */
     uint64_t opened_ns;
+    size_t bytes;    /* of both messages */
+    size_t unsent;   /* its part of server->unsent */
     uint8_t batches; /* started and not yet over */
     struct rpc_call call;
     struct core_call core;
@@ -73,6 +77,7 @@ static struct rpc_unary *take(struct rpc_server *server)
 static void give_back(struct rpc_unary *unary)
 {
     struct rpc_server *server = unary->call.server;
+    server->unsent -= unary->unsent;
     rpc_call_clear(&unary->call);
     rpc_pool_reset(&unary->pool);
     if (server->spares == SPARES_MAX) {
@@ -90,6 +95,7 @@ static void post(struct rpc_server *server, const struct rpc_method *method)
     struct rpc_call *call = &unary->call;
     unary->method = method;
     unary->open = unary->watched = false;
+    unary->bytes = unary->unsent = 0;
     unary->batches = 0;
     rpc_call_init(call, server);
     grpc_call_error error = grpc_server_request_registered_call(
@@ -118,6 +124,8 @@ static void batch_over(struct rpc_unary *unary)
     unary->batches--;
     if (unary->batches > 0 || unary->open)
         return;
+    if (!unary->call.cancelled || unary->watched)
+        rpc_guard_call(unary->call.server, unary->call.descriptor, unary->bytes);
     unary->call.server->calls--;
     give_back(unary);
 }
@@ -153,6 +161,19 @@ static struct bytes not_found_text(struct rpc_unary *unary)
     return buffer_bytes(text);
 }
 
+/* A client that asks for much and reads nothing must not fill the memory with its answers. */
+static bool reserve(struct rpc_unary *unary, size_t len)
+{
+    struct rpc_server *server = unary->call.server;
+    if (len < LARGE)
+        return true;
+    if (len > UNSENT_MAX - server->unsent)
+        return false;
+    unary->unsent = len;
+    server->unsent += len;
+    return true;
+}
+
 static void answer(struct rpc_unary *unary)
 {
     struct buffer *scratch = &unary->call.server->scratch;
@@ -164,8 +185,12 @@ static void answer(struct rpc_unary *unary)
         end(unary, status_info(status)->grpc, bytes_of(unary->core.error), NULL);
     } else if (!unary->method->encode(&unary->core.reply, scratch)) {
         end(unary, GRPC_STATUS_FAILED_PRECONDITION, bytes_of(rpc_not_utf8), NULL);
+    } else if (!reserve(unary, scratch->len)) {
+        end(unary, GRPC_STATUS_RESOURCE_EXHAUSTED,
+            bytes_of("too many large answers wait for clients to read them; try again"), NULL);
     } else {
         struct bytes message = buffer_bytes(scratch);
+        unary->bytes += message.len;
         end(unary, GRPC_STATUS_OK, (struct bytes){0}, &message);
     }
 }
@@ -254,6 +279,7 @@ static void begin(struct rpc_unary *unary)
             NULL);
         return;
     }
+    unary->bytes = input.message.len;
     core->request = (struct request){.op = unary->method->op};
     if (!unary->method->decode(&input, &core->request)) {
         refuse(unary, input.error);

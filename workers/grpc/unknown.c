@@ -66,6 +66,7 @@ static void run_ended(struct rpc_tag *tag, bool ok)
     struct unknown *unknown = RPC_OF(tag, struct unknown, ended);
     struct rpc_server *server = unknown->call.server;
     (void)ok;
+    rpc_guard_call(server, unknown->call.descriptor, 0);
     server->calls--;
     clear(unknown);
     if (server->closing)

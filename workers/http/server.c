@@ -155,6 +155,8 @@ static void start_draining(struct http_server *server)
     server->drain_end_ms = server->now_ms + server->child->conf.drain_timeout_ms;
     server->accept_again_ms = 0;
     stop_accepting(server);
+    /* With the supervisor's copy closed too, a client is refused instead of waiting in vain. */
+    close(RUN_FD_LISTEN);
     log_info("draining: %u connections are open", server->connections);
 }
 

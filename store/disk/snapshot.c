@@ -1,0 +1,222 @@
+/*
+ * snapshot - see snapshot.h. Runs in store-disk, the copying in a thread of its own, which touches
+ * only the new directory, LMDB's own reading, and what the lock guards.
+ *
+ * A copy that fails is removed and its reason told to who asked; the store goes on.
+ */
+#include "store/disk/snapshot.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    UNFINISHED_PREFIX = '.',
+    PATH_SIZE = 1024, /* of any path here */
+};
+
+struct snapshot {
+    struct env *env;
+    char directory[ENV_PATH_MAX]; /* PATH/snapshots */
+    char name[SNAPSHOT_NAME_MAX + 1];
+    char path[ENV_PATH_MAX + SNAPSHOT_NAME_MAX + 2]; /* of the one called name */
+    bool running;                                    /* the thread has to be joined */
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards what follows while the thread runs */
+    bool ended;
+    bool done; /* the one called name is there */
+    uint64_t bytes;
+    char error[256];
+};
+
+/* ---- Directories ---- */
+
+static void remove_unfinished(const char *path)
+{
+    char file[PATH_SIZE + 16];
+    snprintf(file, sizeof file, "%s/data.mdb", path);
+    unlink(file);
+    rmdir(path);
+}
+
+struct snapshot *snapshot_open(struct env *env)
+{
+    struct snapshot *snapshot = calloc(1, sizeof *snapshot);
+    char path[PATH_SIZE];
+    if (!snapshot)
+        panic("out of memory");
+    snapshot->env = env;
+    env_path(env->path, "snapshots", snapshot->directory);
+    pthread_mutex_init(&snapshot->lock, NULL);
+    DIR *directory = opendir(snapshot->directory);
+    for (const struct dirent *entry; directory && (entry = readdir(directory));) {
+        if (entry->d_name[0] != UNFINISHED_PREFIX || strcmp(entry->d_name, ".") == 0 ||
+            strcmp(entry->d_name, "..") == 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", snapshot->directory, entry->d_name);
+        remove_unfinished(path);
+    }
+    if (directory)
+        closedir(directory);
+    return snapshot;
+}
+
+/* ---- Copying: the thread ---- */
+
+/* Also takes it from other users, whom LMDB lets read. */
+static bool sync_file(const char *path, uint64_t *bytes_r)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool synced = fd >= 0 && fchmod(fd, 0600) == 0 && fsync(fd) == 0 && fstat(fd, &info) == 0;
+    if (fd >= 0)
+        close(fd);
+    if (synced)
+        *bytes_r = (uint64_t)info.st_size;
+    return synced;
+}
+
+/* Writes the copy and gives it its name. False and why. */
+static bool copy(const struct snapshot *snapshot, uint64_t *bytes_r, char *error, size_t error_size)
+{
+    char unfinished[PATH_SIZE], file[PATH_SIZE + 16];
+    snprintf(unfinished, sizeof unfinished, "%s/%c%s", snapshot->directory, UNFINISHED_PREFIX,
+             snapshot->name);
+    snprintf(file, sizeof file, "%s/data.mdb", unfinished);
+    if (mkdir(unfinished, 0700) != 0) {
+        snprintf(error, error_size, "cannot make its directory: %s", strerror(errno));
+        return false;
+    }
+    int code = mdb_env_copy2(snapshot->env->lmdb, unfinished, MDB_CP_COMPACT);
+    bool done = code == MDB_SUCCESS;
+    if (!done) {
+        snprintf(error, error_size, "cannot copy: %s", mdb_strerror(code));
+    } else if (!sync_file(file, bytes_r) || !env_sync_directory(unfinished) ||
+               rename(unfinished, snapshot->path) != 0 ||
+               !env_sync_directory(snapshot->directory)) {
+        snprintf(error, error_size, "cannot sync or name it: %s", strerror(errno));
+        done = false;
+    }
+    if (!done)
+        remove_unfinished(unfinished);
+    return done;
+}
+
+static void *run(void *argument)
+{
+    struct snapshot *snapshot = argument;
+    char error[sizeof snapshot->error] = "";
+    uint64_t bytes = 0;
+    bool done = copy(snapshot, &bytes, error, sizeof error);
+    pthread_mutex_lock(&snapshot->lock);
+    snapshot->done = done;
+    snapshot->bytes = bytes;
+    memcpy(snapshot->error, error, sizeof error);
+    snapshot->ended = true;
+    pthread_mutex_unlock(&snapshot->lock);
+    return NULL;
+}
+
+/* ---- Asking for one ---- */
+
+static void join(struct snapshot *snapshot)
+{
+    if (snapshot->running)
+        pthread_join(snapshot->thread, NULL);
+    snapshot->running = false;
+}
+
+void snapshot_close(struct snapshot **snapshot)
+{
+    join(*snapshot);
+    pthread_mutex_destroy(&(*snapshot)->lock);
+    free(*snapshot);
+    *snapshot = NULL;
+}
+
+/* Letters, digits and . _ -, the first no dot: a name and never a path. */
+static bool is_name(const char *name)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    size_t len = strlen(name);
+    return len > 0 && len <= SNAPSHOT_NAME_MAX && name[0] != '.' && strspn(name, allowed) == len;
+}
+
+static enum status start(struct snapshot *snapshot, const char *name, const char **error_r)
+{
+    snprintf(snapshot->name, sizeof snapshot->name, "%s", name);
+    snprintf(snapshot->path, sizeof snapshot->path, "%s/%s", snapshot->directory, name);
+    if (access(snapshot->path, F_OK) == 0) {
+        *error_r = "there is a snapshot of this name already";
+        snapshot->name[0] = '\0';
+        return STATUS_INVALID;
+    }
+    if ((mkdir(snapshot->directory, 0700) != 0 && errno != EEXIST) ||
+        !env_sync_directory(snapshot->env->path)) {
+        snprintf(snapshot->error, sizeof snapshot->error, "cannot make the directory snapshots: %s",
+                 strerror(errno));
+        *error_r = snapshot->error;
+        return STATUS_INTERNAL;
+    }
+    snapshot->ended = snapshot->done = false;
+    if (pthread_create(&snapshot->thread, NULL, run, snapshot) != 0) {
+        *error_r = "cannot start a thread";
+        return STATUS_INTERNAL;
+    }
+    snapshot->running = true;
+    log_info("making the snapshot %s", snapshot->path);
+    return STATUS_OK;
+}
+
+/* Once the thread has ended: what came of it. A failure is told once, then it may be tried again.
+ */
+static enum status finish(struct snapshot *snapshot, struct engine_snapshot *result_r)
+{
+    join(snapshot);
+    if (snapshot->done) {
+        log_info("the snapshot %s is complete: %llu bytes", snapshot->path,
+                 (unsigned long long)snapshot->bytes);
+        return STATUS_OK;
+    }
+    log_warn("no snapshot %s: %s", snapshot->path, snapshot->error);
+    snapshot->name[0] = '\0';
+    result_r->error = snapshot->error;
+    return STATUS_INTERNAL;
+}
+
+enum status snapshot_make(struct snapshot *snapshot, const char *name,
+                          struct engine_snapshot *result_r)
+{
+    enum status status = STATUS_OK;
+    *result_r = (struct engine_snapshot){0};
+    if (!is_name(name)) {
+        result_r->error = "a name has letters, digits and . _ - and does not begin with a dot";
+        return STATUS_INVALID;
+    }
+    pthread_mutex_lock(&snapshot->lock);
+    bool ended = snapshot->ended;
+    pthread_mutex_unlock(&snapshot->lock);
+    if (snapshot->running && strcmp(snapshot->name, name) != 0 && !ended) {
+        result_r->error = "another snapshot is being made";
+        return STATUS_UNAVAILABLE;
+    }
+    if (snapshot->running && ended) {
+        bool mine = strcmp(snapshot->name, name) == 0;
+        status = finish(snapshot, result_r);
+        if (!mine)
+            status = STATUS_OK;
+    }
+    if (status == STATUS_OK && strcmp(snapshot->name, name) != 0)
+        return start(snapshot, name, &result_r->error);
+    result_r->done = status == STATUS_OK && !snapshot->running;
+    result_r->path = snapshot->path;
+    result_r->bytes = snapshot->bytes;
+    if (result_r->done)
+        snapshot->name[0] = '\0'; /* told; who asks for this name now wants another one */
+    return status;
+}

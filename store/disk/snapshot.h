@@ -1,0 +1,27 @@
+/*
+ * snapshot - a consistent, compact copy of the database, made while it is in use.
+ *
+ * A thread reads one committed state and writes it to PATH/snapshots/NAME/data.mdb; the directory
+ * has that name only when all of it is on disk. It is itself a data directory to start from. While
+ * it is made, pages that are given back cannot be used again, so the database may grow.
+ */
+#ifndef STRATO_STORE_DISK_SNAPSHOT_H
+#define STRATO_STORE_DISK_SNAPSHOT_H
+
+#include "store/disk/env.h"
+#include "store/engine.h"
+
+enum { SNAPSHOT_NAME_MAX = 64 };
+
+struct snapshot;
+
+/* Removes what a predecessor has not finished. env is borrowed until snapshot_close(). */
+struct snapshot *snapshot_open(struct env *env);
+/* Waits for one that is being made. */
+void snapshot_close(struct snapshot **snapshot);
+
+/* As engine_ops.snapshot. */
+enum status snapshot_make(struct snapshot *snapshot, const char *name,
+                          struct engine_snapshot *result_r) MUST_CHECK;
+
+#endif

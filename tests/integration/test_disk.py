@@ -1,0 +1,361 @@
+"""The disk backend over HTTP: what outlives a restart, a full or failing disk, mixed backends,
+snapshots, and a database of many keys (STRATO_KEYS; 5 million with STRATO_LONG=1)."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import pytest
+from strato import BIN, SANITIZED, TEST_BIN, Strato, until
+from support import Load
+
+LONG = bool(os.environ.get("STRATO_LONG"))
+KEYS = int(os.environ.get("STRATO_KEYS", "5000000" if LONG else "200000"))
+SNAPSHOT = os.path.join(BIN, "..", "libexec", "strato", "strato-snapshot")
+
+
+def disk(**sections):
+    settings = {"strato": {"backend": "disk"}, "memory": {"size": "16M"}}
+    for section, keys in sections.items():
+        settings.setdefault(section, {}).update(keys)
+    return Strato(settings)
+
+
+def restart(strato):
+    """Stops all in order, keeps the directory, and starts again."""
+    for client in strato.clients:
+        client.close()
+    strato.process.send_signal(signal.SIGTERM)
+    assert strato.process.wait(30) == 0
+    strato.check_log()
+    os.remove(strato.log_path)
+    strato.start()
+
+
+def data(strato):
+    return os.path.join(strato.directory, "data", "disk")
+
+
+def refused(response):
+    assert response.status == 507 and response.json()["error"], response
+
+
+@pytest.mark.parametrize("sync", ["commit", "interval", "off"])
+def test_all_is_there_after_a_restart(sync):
+    with disk(disk={"sync": sync}) as strato:
+        client = strato.client()
+        client.kv_put("key", b"\0value")
+        client.kv_put("large", b"x" * 1000000)
+        client.put("/cache/key?value=cached&ttl=600")
+        client.put("/counters/key?increment=7")
+        client.put("/flags/key?value=true")
+        client.put("/sets/key?item=one")
+        restart(strato)
+        client = strato.client()
+        assert client.kv_get("key").body == b"\0value"
+        assert client.kv_get("large").body == b"x" * 1000000
+        assert client.get("/cache/key").json() == {"value": "cached"}
+        assert client.get("/counters/key").json()["value"] == 7
+        assert client.get("/flags/key").json()["value"] is True
+        assert client.get("/sets/key").json()["items"] == ["one"]
+        assert os.path.exists(os.path.join(data(strato), "unsynced")) == (sync != "commit")
+
+
+def test_a_cold_read_warms_the_arena():
+    with disk() as strato:
+        strato.client().kv_put("key", b"value")
+        restart(strato)
+        client = strato.client()
+        assert client.kv_get("key").body == b"value"
+        pid = strato.kill("store-disk", signal.SIGSTOP)
+        try:
+            assert client.kv_get("key").body == b"value"
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_more_data_than_arena():
+    """All of it can be read, and what is read often stays fast."""
+    with disk(memory={"size": "4M"}) as strato:
+        client = strato.client()
+        for number in range(3000):
+            assert client.kv_put(f"k{number}", b"%04d" % number * 1000).status == 204
+        for number in list(range(0, 3000, 7)) + [0, 2999]:
+            assert client.kv_get(f"k{number}").body == b"%04d" % number * 1000
+
+
+def test_a_large_set():
+    """Adding one item to many writes little."""
+    with disk() as strato:
+        client = strato.client()
+        count = 2000
+        batch = b"".join(b"PUT /sets/s?item=item-%06d HTTP/1.1\r\nHost: x\r\n\r\n" % number
+                         for number in range(count))
+        client.send(batch)
+        for _ in range(count):
+            assert client.receive().status == 200
+        before = os.stat(os.path.join(data(strato), "data.mdb")).st_blocks
+        answer = client.put("/sets/s?item=one-more")
+        assert len(answer.json()["items"]) == count + 1
+        answer = client.delete("/sets/s?item=item-000500")
+        assert len(answer.json()["items"]) == count
+        assert os.stat(os.path.join(data(strato), "data.mdb")).st_blocks - before < 1000
+        strato.kill("store-disk")
+        items = client.get("/sets/s").json()["items"]
+        assert len(items) == len(set(items)) == count and "one-more" in items
+
+
+def test_mixed_backends():
+    with disk(services={"cache": "memory"}) as strato:
+        assert {"store-disk", "store-memory"} <= set(strato.pids())
+        client = strato.client()
+        client.kv_put("key", b"kept")
+        client.put("/cache/key?value=lost&ttl=600")
+        for name in ("store-disk", "store-memory"):
+            old = strato.kill(name)
+            strato.wait_restarted(name, old)
+        assert client.kv_get("key").body == b"kept"
+        assert client.get("/cache/key").json() == {"value": "lost"}
+        metrics = strato.metrics()
+        assert metrics['strato_arena_records{backend="memory",service="cache"}'] == 1
+        restart(strato)
+        client = strato.client()
+        assert client.kv_get("key").body == b"kept"
+        assert client.get("/cache/key").status == 404
+
+
+# ---- Full and failing ----
+
+def fill(client, size):
+    for number in range(1000000):
+        response = client.kv_put(f"fill-{size}-{number}", b"x" * size)
+        if response.status != 204:
+            refused(response)
+            return number
+    raise AssertionError("never full")
+
+
+def test_a_full_map():
+    with disk(disk={"map_size": "16M"}) as strato:
+        client = strato.client()
+        client.put("/counters/old?increment=7")
+        large, small = fill(client, 20000), fill(client, 100)
+        assert large * 20000 > 8 << 20, (large, small)
+        refused(client.put("/counters/new?increment=1"))
+        assert client.get("/counters/old").json()["value"] == 7
+        assert client.kv_get("fill-20000-0").body == b"x" * 20000
+        assert client.get("/readyz").status == 200
+        for number in range(large):
+            assert client.delete(f"/kv/fill-20000-{number}").status == 204
+        assert client.put("/counters/new?increment=1").status == 204
+        assert client.kv_put("again", b"y" * 20000).status == 204
+        assert "no more room in" in strato.log()
+
+
+@pytest.fixture
+def small_disk():
+    """A file system of 32 MB; only root can make one."""
+    path = tempfile.mkdtemp(prefix="strato-disk-", dir="/tmp")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32M", "none", path],
+                             capture_output=True, check=False).returncode == 0
+    try:
+        if not mounted:
+            pytest.skip("cannot mount a tmpfs here; test_no_space has the same with a library")
+        yield path
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", path], check=True)
+        os.rmdir(path)
+
+
+def check_full(client, make_room):
+    """A disk that fills up, and has room again."""
+    client.kv_put("kept", b"kept")
+    large, small = fill(client, 50000), fill(client, 100)
+    assert large > 10 and small > 0, (large, small)
+    assert client.kv_get("kept").body == b"kept"
+    assert client.get("/readyz").status == 200
+    for number in range(0, large, 2):
+        assert client.delete(f"/kv/fill-50000-{number}").status == 204
+    assert client.kv_put("small", b"x").status == 204
+    fill(client, 50001)
+    make_room()
+    for number in range(20):
+        assert client.kv_put(f"new-{number}", b"z" * 50000).status == 204
+    assert client.kv_get("kept").body == b"kept"
+
+
+def test_a_full_disk(small_disk):
+    stuffing = os.path.join(small_disk, "stuffing")
+    with open(stuffing, "wb") as file:
+        file.write(b"x" * (16 << 20))
+    with disk(disk={"path": os.path.join(small_disk, "disk")}) as strato:
+        check_full(strato.client(), lambda: os.remove(stuffing))
+        pid = strato.pids()["store-disk"]
+        assert "store-disk ended" not in strato.log() and pid
+
+
+class Faulty(Strato):
+    """Its store's writes fail as told; see fault.c."""
+
+    def __init__(self, **sections):
+        super().__init__({"strato": {"backend": "disk"}, **sections})
+        self.fault = os.path.join(self.directory, "fault")
+        self.environment["STRATO_FAULT"] = self.fault
+        self.environment["LD_PRELOAD"] = os.path.join(TEST_BIN, "libfault.so")
+
+    def set(self, text):
+        with open(self.fault + ".new", "w") as file:
+            file.write(text)
+        os.rename(self.fault + ".new", self.fault)
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be the first library")
+def test_no_space():
+    with Faulty() as strato:
+        strato.set(f"space {16 << 20}")
+        check_full(strato.client(), lambda: strato.set("fine"))
+        assert "store-disk ended" not in strato.log()
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be the first library")
+@pytest.mark.parametrize("call", ["write", "sync"])
+def test_an_io_error(call):
+    """The store ends and is started again; nothing acknowledged is lost, nothing goes unanswered."""
+    with Faulty() as strato, Load(strato, clients=4) as load:
+        client = strato.client()
+        client.kv_put("before", b"1")
+        for _ in range(3):
+            time.sleep(0.5)
+            pid = strato.pids()["store-disk"]
+            strato.set(call)
+            strato.wait_restarted("store-disk", pid)
+            strato.set("fine")
+            until(lambda: client.kv_put("after", b"2").status == 204, "writes again")
+        figures = load.finish()
+        assert figures["wrong"] == 0 and figures["disconnects"] == 0, figures
+        assert figures["failures"] == 0, figures
+        assert client.kv_get("before").body == b"1"
+        assert re.search(r"cannot commit to .*/disk: Input/output error; ending", strato.log())
+
+
+# ---- The data directory ----
+
+def test_a_foreign_directory():
+    strato = disk()
+    try:
+        os.makedirs(data(strato))
+        with open(os.path.join(data(strato), "letters.txt"), "w") as file:
+            file.write("dear reader")
+        strato.spawn()
+        assert strato.process.wait(30) != 0
+        assert "holds letters.txt but no database of Strato" in strato.log()
+    finally:
+        strato.abandon()
+
+
+def test_a_second_instance():
+    with disk() as strato:
+        other = disk(disk={"path": data(strato)})
+        try:
+            other.spawn()
+            assert other.process.wait(30) != 0
+            assert "is in use by another Strato" in other.log()
+        finally:
+            other.abandon()
+        assert strato.client().kv_put("a", b"b").status == 204
+
+
+# ---- Snapshots ----
+
+def snapshot(strato, name):
+    done = subprocess.run([SNAPSHOT, strato.run_dir, name], capture_output=True, text=True,
+                          check=False, timeout=60)
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def test_a_snapshot_is_one_moment():
+    """Made under load, it holds what was acknowledged before it, and can be started from."""
+    with disk() as strato, Load(strato, clients=4) as load:
+        client = strato.client()
+        client.kv_put("before", b"1")
+        time.sleep(0.5)
+        # Two counters that go up in turn differ by one at most, at any one moment.
+        paths = []
+        for name in ("one", "two"):
+            for number in range(50):
+                client.put("/counters/a?increment=1")
+                client.put("/counters/b?increment=1")
+            code, path, error = snapshot(strato, name)
+            assert code == 0, error
+            paths.append(path)
+        assert snapshot(strato, "two")[0] == 1
+        assert snapshot(strato, "../up")[0] == 1
+        client.kv_put("after", b"2")
+        figures = load.finish()
+        assert figures["wrong"] == figures["failures"] == 0, figures
+        with disk(disk={"path": paths[1]}) as second:
+            client = second.client()
+            assert client.kv_get("before").body == b"1"
+            assert client.kv_get("after").status == 404
+            values = [client.get(f"/counters/{name}").json()["value"] for name in "ab"]
+            assert values == [100, 100]
+            assert client.kv_put("after", b"3").status == 204
+        copy = os.path.join(strato.directory, "copy")
+        shutil.copytree(paths[0], copy)
+        with disk(disk={"path": copy}) as third:
+            assert third.client().get("/counters/a").json()["value"] == 50
+
+
+def test_a_store_killed_while_it_makes_a_snapshot():
+    with disk() as strato:
+        client = strato.client()
+        for number in range(30):
+            client.kv_put(f"k{number}", b"x" * 1000000)
+        making = subprocess.Popen([SNAPSHOT, strato.run_dir, "name"], stdout=subprocess.PIPE)
+        until(lambda: os.path.isdir(os.path.join(data(strato), "snapshots")), "begun")
+        old = strato.kill("store-disk")
+        strato.wait_restarted("store-disk", old)
+        assert making.wait(60) in (0, 1)
+        making.stdout.close()
+        code, _, error = snapshot(strato, "other")
+        assert code == 0, error
+        names = os.listdir(os.path.join(data(strato), "snapshots"))
+        assert "other" in names and not [name for name in names if name.startswith(".")]
+
+
+# ---- Many keys ----
+
+def put_many(strato, count, batch=512):
+    client = strato.client(timeout=120)
+    for start in range(0, count, batch):
+        numbers = range(start, min(start + batch, count))
+        client.send(b"".join(
+            b"PUT /kv/key-%012d HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+            b"Content-Length: 48\r\n\r\n%048d" % (number, number) for number in numbers))
+        for _ in numbers:
+            assert client.receive("PUT").status == 204
+
+
+def private_memory(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return int(re.search(r"RssAnon:\s+(\d+) kB", file.read())[1])
+
+
+def test_many_keys_start_fast():
+    with disk(disk={"sync": "off"}, memory={"size": "64M"}) as strato:
+        put_many(strato, KEYS)
+        restart(strato)
+        took = int(re.search(r"store-disk\[\d+\] is ready after (\d+) ms", strato.log())[1])
+        client = strato.client()
+        for number in range(0, KEYS, KEYS // 100):
+            assert client.kv_get("key-%012d" % number).body == b"%048d" % number
+        memory = private_memory(strato.pids()["store-disk"])
+        print(f"{KEYS} keys: ready after {took} ms, {memory} kB of its own")
+        if not SANITIZED:
+            assert took <= 1000
+            assert memory < 64 * 1024

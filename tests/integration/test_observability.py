@@ -1,0 +1,65 @@
+"""Metrics, alert rules, the dashboard and the manifests agree with what Strato really says."""
+
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from faked import run
+from strato import Strato
+
+SOURCE = os.path.join(os.path.dirname(__file__), "..", "..")
+MONITORING = os.path.join(SOURCE, "packaging", "monitoring")
+
+
+def promtool(*words, text=None):
+    if not shutil.which("promtool"):
+        pytest.skip("promtool is in Debian's package prometheus")
+    done = subprocess.run(["promtool", *words], input=text, capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_metrics_are_as_prometheus_wants_them():
+    with Strato() as strato:
+        client = strato.client()
+        client.kv_put("key", b"value")
+        client.kv_get("key")
+        assert promtool("check", "metrics", text=client.get("/metrics").body.decode()) == ""
+
+
+def test_rules():
+    promtool("check", "rules", os.path.join(MONITORING, "alerts.yml"))
+
+
+def test_every_figure_that_is_shown_exists():
+    """Those of backends that are not running here are looked for in their sources."""
+    with Strato() as strato:
+        known = strato.client().get("/metrics").body.decode()
+    for path in glob.glob(os.path.join(SOURCE, "store", "*", "*.c")):
+        with open(path) as file:
+            known += file.read()
+    with open(os.path.join(MONITORING, "grafana.json")) as file:
+        board = file.read()
+    with open(os.path.join(MONITORING, "alerts.yml")) as file:
+        names = set(re.findall(r"\bstrato_\w+", board + file.read()))
+    assert len(names) > 15
+    assert [name for name in sorted(names) if name not in known] == []
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"])
+              for panel in json.loads(board)["panels"]]
+    assert len(places) == len(set(places))
+
+
+@pytest.mark.parametrize("name", ["redis.yaml", "disk.yaml"])
+def test_configuration_in_the_manifests(name, tmp_path):
+    with open(os.path.join(SOURCE, "packaging", "kubernetes", name)) as file:
+        block = re.search(r"00-container\.ini: \|\n((?:    .*\n)+)", file.read())[1]
+    path = tmp_path / "container.ini"
+    path.write_text(re.sub(r"(?m)^    ", "", block))
+    code, out, _ = run("stratod", "--check-config", "--config", str(path),
+                       env=dict(os.environ, STRATO_REDIS="redis://redis:6379"))
+    assert code == 0 and "no problems" in out, out
