@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-from bench import HERE, VALUE, Row, Strato, Verdicts, put_many, show_speed, wrk
+from bench import HERE, VALUE, Row, Strato, Verdicts, show_speed, until, wrk
 
 
 BODY = b'{"content":"%s"}' % VALUE.encode()
@@ -66,9 +66,21 @@ def show_writes(options, verdicts):
         shutil.rmtree(directory)
 
 
+def load(strato, keys):
+    """Puts that many keys and more."""
+    command = wrk(3600, 128, strato.http[1], "/", "load.lua")
+    writer = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: strato.metrics()['strato_disk_changes_total{backend="disk"}'] > keys + 128,
+              "the keys", timeout=3600, pause=0.5)
+    finally:
+        writer.terminate()
+        writer.wait()
+
+
 def show_reads(options, verdicts):
     with Strato(settings("disk", "off", memory={"size": "16M"})) as strato:
-        assert put_many(strato, 0, options.keys) == options.keys
+        load(strato, options.keys)
         strato.client().put("/kv/hot", BODY, content_type="application/json")
         port = strato.http[1]
         cold = wrk(options.seconds, 32, port, "/", "cold.lua") + ["--", str(options.keys)]
@@ -79,7 +91,7 @@ def show_reads(options, verdicts):
             for row in table:
                 row.measure()
         size = os.stat(os.path.join(strato.directory, "data", "disk", "data.mdb")).st_size
-        print(f"{options.keys} keys, {size >> 20} MiB")
+        print(f"{options.keys} keys and more, {size >> 20} MiB")
         show_speed(table, verdicts)
         before = len(strato.log())
         strato.wait_restarted("store-disk", strato.kill("store-disk"))

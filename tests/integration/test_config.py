@@ -133,7 +133,7 @@ def test_flag_beats_environment_beats_default():
         assert f"HTTP on http://127.0.0.1:{port}\n" in front.log()
         assert "this is debugging" in front.log()
         assert os.path.exists(os.path.join(front.directory, f"strato-run/http-{port}/lock"))
-        assert set(front.pids()) >= {"store-memory", "http-0"}
+        assert set(front.pids()) >= {"store-disk", "http-0"}
     with Front([], {"STRATO_HTTP_PORT": str(port), "STRATO_HTTP_DEBUG": "f",
                     "STRATO_HTTP_BACKEND": "memory", "STRATO_HTTP_REDIS_URL": ""}) as front:
         assert f"HTTP on http://127.0.0.1:{port}\n" in front.log()

@@ -330,15 +330,21 @@ def test_a_store_killed_while_it_makes_a_snapshot():
 
 # ---- Many keys ----
 
-def put_many(strato, count, batch=512):
-    client = strato.client(timeout=120)
-    for start in range(0, count, batch):
-        numbers = range(start, min(start + batch, count))
-        client.send(b"".join(
-            b"PUT /kv/key-%012d HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
-            b"Content-Length: 48\r\n\r\n%048d" % (number, number) for number in numbers))
-        for _ in numbers:
-            assert client.receive("PUT").status == 204
+def put_many(strato, count, connections=32, batch=64):
+    """A connection's requests are carried out one by one, so there are many of them."""
+    clients = [strato.client(timeout=120) for _ in range(connections)]
+    for start in range(0, count, connections * batch):
+        pending = []
+        for client in clients:
+            first = start + batch * len(pending)
+            numbers = range(first, min(first + batch, count))
+            client.send(b"".join(
+                b"PUT /kv/key-%012d HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+                b"Content-Length: 48\r\n\r\n%048d" % (number, number) for number in numbers))
+            pending.append(numbers)
+        for client, numbers in zip(clients, pending):
+            for _ in numbers:
+                assert client.receive("PUT").status == 204
 
 
 def private_memory(pid):

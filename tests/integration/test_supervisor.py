@@ -305,6 +305,7 @@ def test_systemd_is_told(tmp_path):
         notify.bind(path)
         notify.settimeout(10)
         with Faked(environment={"NOTIFY_SOCKET": path}) as strato:
+            assert notify.recv(500) == b"FDSTORE=1\nFDNAME=strato-arena-memory"
             assert notify.recv(500) == b"STATUS=starting"
             assert notify.recv(500).startswith(b"READY=1\n")
             for pid in strato.pids().values():

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
-#include "workers/grpc/guard.h"
+#include "workers/grpc/goaway.h"
 #include "workers/grpc/health.h"
 #include "workers/grpc/reflection.h"
 #include "workers/grpc/stream.h"
@@ -195,13 +195,6 @@ static void *run_queue(void *context)
 
 /* ---- Draining ---- */
 
-/*
- * GOAWAY to every connection while calls are still taken, which the C core can do but its header
- * does not offer. Without it, calls that cross the GOAWAY of a shutdown would be cancelled.
- */
-extern void send_goaways(grpc_server *server) __asm__("_ZN9grpc_core6Server11SendGoawaysEv")
-    __attribute__((weak));
-
 static void start_draining(struct rpc_server *server, uint64_t now_ns)
 {
     rpc_accept_stop(server);
@@ -212,8 +205,7 @@ static void start_draining(struct rpc_server *server, uint64_t now_ns)
     rpc_health_drain(server);
     rpc_stream_end_all(server);
     pthread_mutex_unlock(&server->lock);
-    if (send_goaways)
-        send_goaways(server->grpc);
+    rpc_goaway_send(server->grpc);
     log_info("draining: %u connections are open", rpc_accept_count(server));
 }
 
@@ -300,6 +292,7 @@ void rpc_server_run(struct rpc_server *server)
         wait_for_events(server, turn(server));
         beat(server);
     }
+    rpc_goaway_finish();
     grpc_completion_queue_shutdown(server->queue);
     pthread_join(thread, NULL);
     grpc_server_destroy(server->grpc);
