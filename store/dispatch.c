@@ -164,6 +164,12 @@ static void record_sent(struct dispatch *dispatch)
         channel_store_send(&dispatch->ends[channel]);
 }
 
+static void wake_workers(struct dispatch *dispatch)
+{
+    for (uint32_t channel = 0; channel < dispatch->channels; channel++)
+        channel_store_flush(&dispatch->ends[channel]);
+}
+
 unsigned dispatch_round(struct dispatch *dispatch)
 {
     unsigned taken = 0;
@@ -174,11 +180,11 @@ unsigned dispatch_round(struct dispatch *dispatch)
     if (taken) {
         if (!dispatch->ops->applied)
             record_sent(dispatch);
+        wake_workers(dispatch); /* who was answered at once need not wait for a commit */
         dispatch->ops->settle(dispatch->engine);
         dispatch->taken += taken;
     }
-    for (uint32_t channel = 0; channel < dispatch->channels; channel++)
-        channel_store_flush(&dispatch->ends[channel]);
+    wake_workers(dispatch);
     if (taken)
         failpoint("store.after_completion");
     return taken;

@@ -29,6 +29,8 @@ static const char *const table_names[TABLE_COUNT] = {
 enum {
     READERS = 16,      /* ours, the flusher's, a snapshot's and what people look with */
     MISSING_MAX = 256, /* pages */
+    LOCK_WAIT_MS = 2000,
+    LOCK_LOOK_MS = 10,
 };
 
 void env_path(const char *directory, const char *name, char *path)
@@ -131,8 +133,14 @@ static void lock(struct env *env)
     env->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (env->lock_fd < 0)
         run_child_fail(RUN_EXIT_CONFIG, "cannot open %s: %s", path, strerror(errno));
-    if (flock(env->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return;
+    /* A predecessor that was killed may take a moment until all of it is gone. */
+    for (int waited = 0; waited < LOCK_WAIT_MS; waited += LOCK_LOOK_MS) {
+        if (flock(env->lock_fd, LOCK_EX | LOCK_NB) == 0)
+            return;
+        if (errno != EWOULDBLOCK)
+            break;
+        usleep(LOCK_LOOK_MS * 1000);
+    }
     if (errno == EWOULDBLOCK)
         run_child_fail(RUN_EXIT_CONFIG, "%s is in use by another Strato", env->path);
     run_child_fail(RUN_EXIT_CONFIG, "cannot lock %s: %s", path, strerror(errno));

@@ -233,19 +233,37 @@ static void finish_file(const struct env *env)
         log_warn("cannot remove %s: %s", path, strerror(errno));
 }
 
-static void start_file(struct flush *flush)
+/* False: the file says already what it would say. */
+static bool prepare_slot(struct flush *flush)
 {
     const struct env *env = flush->env;
-    char path[ENV_PATH_MAX];
+    struct slot *slot = &flush->slot;
+    char path[ENV_PATH_MAX], boot_id[BOOT_ID_MAX];
     env_path(env->path, "unsynced", path);
-    if (!read_file(path, &flush->slot))
-        flush->slot = (struct slot){.magic = SLOT_MAGIC};
-    read_boot_id(flush->slot.boot_id);
-    flush->slot.page_size = env->sync == SYNC_INTERVAL ? (uint32_t)env->page_size : 0;
+    bool found = read_file(path, slot);
+    if (!found)
+        *slot = (struct slot){.magic = SLOT_MAGIC};
+    read_boot_id(boot_id);
+    if (found && env->sync == SYNC_OFF && slot->page_size == 0 &&
+        memcmp(slot->boot_id, boot_id, sizeof boot_id) == 0)
+        return false;
+    memcpy(slot->boot_id, boot_id, sizeof boot_id);
+    slot->page_size = env->sync == SYNC_INTERVAL ? (uint32_t)env->page_size : 0;
     flush->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (flush->fd < 0)
         run_child_fail(RUN_EXIT_FAILURE, "cannot open %s: %s", path, strerror(errno));
-    sync_all(flush);
+    return true;
+}
+
+static void start_file(struct flush *flush)
+{
+    const struct env *env = flush->env;
+    if (!prepare_slot(flush))
+        return;
+    if (env->sync == SYNC_INTERVAL)
+        sync_all(flush);
+    else if (!write_slot(flush))
+        env_fatal(env, "write the file unsynced in", strerror(errno));
     if (!env_sync_directory(env->path))
         run_child_fail(RUN_EXIT_FAILURE, "cannot sync %s: %s", env->path, strerror(errno));
 }
@@ -262,13 +280,10 @@ struct flush *flush_open(struct env *env, const struct conf *conf)
     flush->env = env;
     flush->interval_ms = conf->disk_sync_interval_ms;
     pthread_mutex_init(&flush->lock, NULL);
+    flush->fd = -1;
     start_file(flush);
-    if (env->sync == SYNC_INTERVAL) {
+    if (env->sync == SYNC_INTERVAL)
         start_thread(flush);
-    } else { /* the pages of this snapshot may be used again: it is not returned to */
-        mdb_txn_abort(flush->pin);
-        flush->pin = NULL;
-    }
     return flush;
 }
 
@@ -290,7 +305,8 @@ void flush_close(struct flush **flush)
     if (closing->pin)
         mdb_txn_abort(closing->pin);
     pthread_mutex_destroy(&closing->lock);
-    close(closing->fd);
+    if (closing->fd >= 0)
+        close(closing->fd);
     free(closing);
 }
 

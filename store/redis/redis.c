@@ -29,6 +29,7 @@
 #include "proto/base/log.h"
 #include "store/redis/answer.h"
 #include "store/redis/call.h"
+#include "store/redis/figures.h"
 #include "store/redis/greeting.h"
 #include "store/redis/map.h"
 #include "store/redis/slot.h"
@@ -59,8 +60,7 @@ struct engine {
     struct redis_queue waiting; /* for a server */
     struct buffer scratch;
     uint64_t quiet_ns; /* no complaint before this */
-    struct redis_link_figures links_figures;
-    uint64_t faults[FAULT_COUNT], redirected, repeated, unknown;
+    struct redis_figures figures;
 };
 
 /* ---- The end of a call ---- */
@@ -71,7 +71,7 @@ static void finish(struct engine *engine, struct redis_call *call, const struct 
     redis_open_remove(&engine->open, call);
     call->answered = true;
     if (reply->status == STATUS_UNKNOWN)
-        engine->unknown++;
+        engine->figures.unknown++;
     if (!call->linked)
         free(call);
 }
@@ -106,7 +106,7 @@ static void send_to(struct engine *engine, struct redis_call *call, struct redis
     call->item.done = call_done;
     call->item.asking = asking;
     call->linked = true;
-    engine->repeated += call->repeated;
+    engine->figures.repeated += call->repeated;
     redis_link_append(link, &call->item, &command, engine->now_ns);
 }
 
@@ -160,7 +160,7 @@ static void redirect(struct engine *engine, struct redis_call *call, struct redi
         finish_with(engine, call, STATUS_UNAVAILABLE);
         return;
     }
-    engine->redirected++;
+    engine->figures.redirected++;
     if (fault == FAULT_MOVED)
         redis_map_moved(engine->map, &target, from);
     struct redis_link *link = redis_map_node(engine->map, &target, from);
@@ -178,7 +178,7 @@ static void refused(struct engine *engine, struct redis_call *call, struct redis
 {
     struct bytes text = {(const uint8_t *)answer->str, answer->len};
     enum redis_fault fault = redis_fault_of(text);
-    engine->faults[fault]++;
+    engine->figures.faults[fault]++;
     switch (fault) {
     case FAULT_MOVED:
     case FAULT_ASK:
@@ -380,35 +380,7 @@ static int engine_fd(const struct engine *engine)
 
 static void stats(const struct engine *engine, struct stats *stats)
 {
-    const struct {
-        enum stats_kind kind;
-        const char *name, *help;
-        uint64_t value;
-    } figures[] = {
-        {STATS_GAUGE, "strato_redis_connections", "Connections to Redis that are wanted.",
-         engine->links.count},
-        {STATS_GAUGE, "strato_redis_connected", "Connections to Redis that answer.",
-         redis_links_ready(&engine->links)},
-        {STATS_COUNTER, "strato_redis_connects_total", "Connections to Redis that were made.",
-         engine->links_figures.connects},
-        {STATS_COUNTER, "strato_redis_losses_total", "Connections to Redis that broke.",
-         engine->links_figures.losses},
-        {STATS_GAUGE, "strato_redis_in_flight", "Commands that Redis has not answered yet.",
-         engine->links_figures.in_flight},
-        {STATS_COUNTER, "strato_redis_redirected_total",
-         "Commands that a node of the cluster sent on to another.", engine->redirected},
-        {STATS_COUNTER, "strato_redis_repeated_total",
-         "Commands sent again because their answer was lost.", engine->repeated},
-        {STATS_COUNTER, "strato_redis_unknown_total", "Increments whose outcome is unknown.",
-         engine->unknown},
-    };
-    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        stats_add(stats, figures[i].kind, figures[i].name, figures[i].help,
-                  (double)figures[i].value, "backend=\"redis\"");
-    for (int i = 0; i < FAULT_COUNT; i++)
-        stats_add(stats, STATS_COUNTER, "strato_redis_errors_total", "Errors that Redis answered.",
-                  (double)engine->faults[i], "backend=\"redis\",error=\"%s\"",
-                  redis_fault_name((enum redis_fault)i));
+    redis_figures_add(&engine->figures, &engine->links, stats);
 }
 
 /* ---- Opening and closing ---- */
@@ -431,7 +403,7 @@ static void open_links(struct engine *engine)
         .epoll_fd = engine->epoll_fd,
         .url = url,
         .timeout_ns = engine->conf->redis_timeout_ms * MS,
-        .figures = &engine->links_figures,
+        .figures = &engine->figures.links,
     };
     if (engine->conf->redis_cluster) {
         struct redis_link *seed =

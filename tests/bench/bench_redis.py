@@ -26,7 +26,7 @@ from redis_servers import Cluster, Redis
 from strato import Strato, until
 
 PLAIN = ["--appendonly", "no"]  # as the rival has it: no disk
-CONNECTIONS = 96  # in all, over one, two or three instances
+CONNECTIONS = 32  # to each of one, two or three instances
 
 
 class NativeRow(Row):
@@ -109,7 +109,7 @@ def together(instances, seconds, script):
     """Requests per second of all instances at once, each asked by a wrk of its own."""
     processes = []
     for strato in instances:
-        command = wrk(seconds, CONNECTIONS // len(instances), strato.http[1], "/kv/hot", script)
+        command = wrk(seconds, CONNECTIONS, strato.http[1], "/kv/hot", script)
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
     texts = [process.communicate()[0] for process in processes]
     assert not any("Non-2xx" in text for text in texts), texts

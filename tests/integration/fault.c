@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,11 +12,6 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-ssize_t pwrite(int fd, const void *data, size_t len, off_t offset);
-ssize_t writev(int fd, const struct iovec *parts, int count);
-int fdatasync(int fd);
-int fallocate(int fd, int mode, off_t offset, off_t len);
 
 static int is_data(int fd)
 {

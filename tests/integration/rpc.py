@@ -67,7 +67,7 @@ class Rpc:
 
     def __init__(self, address, **options):
         settings = {"grpc.use_local_subchannel_pool": 1, "grpc.max_receive_message_length": -1,
-                    "grpc.max_send_message_length": -1, "grpc.enable_retries": 0,
+                    "grpc.max_send_message_length": -1,
                     "grpc.initial_reconnect_backoff_ms": 50,
                     "grpc.max_reconnect_backoff_ms": 200, **options}
         self.channel = grpc.insecure_channel("%s:%d" % address, options=list(settings.items()))

@@ -223,24 +223,25 @@ def test_no_space():
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be the first library")
-@pytest.mark.parametrize("call", ["write", "sync"])
-def test_an_io_error(call):
+@pytest.mark.parametrize("call, sync, words", [
+    ("write", "commit", "commit to"), ("sync", "commit", "commit to"), ("sync", "interval", "sync")])
+def test_an_io_error(call, sync, words):
     """The store ends and is started again; nothing acknowledged is lost, nothing goes unanswered."""
-    with Faulty() as strato, Load(strato, clients=4) as load:
+    with Faulty(disk={"sync": sync}) as strato, Load(strato, clients=4) as load:
         client = strato.client()
         client.kv_put("before", b"1")
         for _ in range(3):
             time.sleep(0.5)
-            pid = strato.pids()["store-disk"]
+            before = len(strato.log())
             strato.set(call)
-            strato.wait_restarted("store-disk", pid)
+            until(lambda: "; ending" in strato.log()[before:], "the store ended")
             strato.set("fine")
             until(lambda: client.kv_put("after", b"2").status == 204, "writes again")
         figures = load.finish()
         assert figures["wrong"] == 0 and figures["disconnects"] == 0, figures
         assert figures["failures"] == 0, figures
         assert client.kv_get("before").body == b"1"
-        assert re.search(r"cannot commit to .*/disk: Input/output error; ending", strato.log())
+        assert re.search(rf"cannot {words} .*/disk: Input/output error; ending", strato.log())
 
 
 # ---- The data directory ----

@@ -11,6 +11,7 @@ import time
 import pytest
 from strato import SANITIZED, Strato, until
 from support import Load, generator, percentile
+from test_failpoints import Model
 
 LEAST_WRITES = 1000  # per second, outages included
 CLIENTS = 24
@@ -124,14 +125,34 @@ def test_kill_the_store_at_a_failpoint_under_load(point):
         for _ in range(kills(8)):
             with open(path, "w") as file:
                 file.write(f"store-disk {point} {random.randrange(1, 200)}\n")
-            old = strato.kill("store-disk")
-            until(lambda: not os.path.exists(path), "the store took the failpoint up")
-            armed = strato.wait_restarted("store-disk", old)
-            strato.wait_restarted("store-disk", armed)
+            ends = strato.log().count("store-disk ended") + 2
+            strato.kill("store-disk")
+            until(lambda: strato.log().count("store-disk ended") >= ends, "killed at the point")
+            assert not os.path.exists(path)
             time.sleep(random.uniform(0.5, 1))
         figures = load.finish()
         judge(figures)
         assert figures["disconnects"] == 0, figures
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_each_operation_is_exact_across_the_kill(point):
+    """One client, so that nothing else hides a wrong answer."""
+    strato = disk()
+    path = os.path.join(strato.directory, "failpoint")
+    strato.environment["STRATO_FAILPOINT"] = path
+    with strato:
+        for count in (1, 2, 3, 4, 7, 30):
+            model = Model(strato.client(), f"{point}-{count}")
+            ends = strato.log().count("store-disk ended") + 2
+            with open(path, "w") as file:
+                file.write(f"store-disk {point} {count}\n")
+            strato.kill("store-disk")
+            until(lambda: not os.path.exists(path), "the store took the failpoint up")
+            for number in range(12):
+                model.round(number)
+            assert strato.log().count("store-disk ended") >= ends, f"{point} was never reached"
+            model.check(strato.client())
 
 
 def test_reads_go_on_while_the_store_is_away():

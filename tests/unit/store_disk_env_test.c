@@ -120,9 +120,8 @@ static void put_much(struct disk_engine *disk)
 {
     static uint8_t value[2 << 20];
     disk_open(disk);
-    disk_ask(disk, (struct request){.op = OP_KV_PUT,
-                                    .key = bytes_of("much"),
-                                    .value = {value, sizeof value}});
+    disk_ask(disk, (struct request){
+                       .op = OP_KV_PUT, .key = bytes_of("much"), .value = {value, sizeof value}});
 }
 
 static void test_a_file_cut_short_is_refused(void **state)
@@ -196,7 +195,8 @@ static void test_interval_goes_back_to_the_last_sync(void **state)
     disk_open(disk);
     int64_t c = disk_do(disk, OP_COUNTER_GET, "c", NULL, 0).number;
     int64_t d = disk_do(disk, OP_COUNTER_GET, "d", NULL, 0).number;
-    assert_true((c == 2 || c == 3) && d == 200);
+    /* Some moment of the second run, usually the one before its last changes. */
+    assert_true((c >= 2 && c < 4 && d == 200) || (c == 4 && d >= 200 && d <= 400));
     disk_close(disk);
     disk_faults.boot_id = NULL;
     disk_remove(&disk);

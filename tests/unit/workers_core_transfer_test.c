@@ -253,6 +253,25 @@ static void test_new_worker_forgets_its_predecessor(void **state)
     pair_close(&pair);
 }
 
+/* A hello that was on its way when its connection was given up can arrive after the next one's. */
+static void test_a_late_hello_is_overcome(void **state)
+{
+    struct outcome outcome = {0};
+    struct pair pair;
+    uint64_t id;
+    (void)state;
+    pair_open(&pair);
+    struct transfer *transfer = pair_worker(&pair, 0), *late = pair_worker(&pair, 0);
+    pair.transfer_count = 1;
+    assert_true(PAIR_UNTIL(&pair, !transfer_busy(transfer), LONG_MS));
+    pair.transfer_count = 2;
+    assert_true(PAIR_UNTIL(&pair, !transfer_busy(late), LONG_MS));
+    transfer_stage(transfer, bytes_of("x"), &id, pair_done, &outcome);
+    assert_true(PAIR_UNTIL(&pair, outcome.count, LONG_MS));
+    assert_int_equal(outcome.status, STATUS_OK);
+    pair_close(&pair);
+}
+
 static size_t samples_seen;
 
 static void count_samples(void *context, enum status status, struct bytes data)
@@ -339,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_cancelled_jobs_are_not_done),
         cmocka_unit_test(test_wrong_name_is_refused),
         cmocka_unit_test(test_new_worker_forgets_its_predecessor),
+        cmocka_unit_test(test_a_late_hello_is_overcome),
         cmocka_unit_test(test_stats),
         cmocka_unit_test(test_silence_is_reported_and_overcome),
     };

@@ -22,11 +22,18 @@
 
 enum {
     ASK_AGAIN_MS = 1000,
+    HELLO_AGAIN_MS = 100,
     ANSWERS_MAX = 256, /* taken in one round */
     ID_MASK = 0x7fffffff,
 };
 
-enum kind { KIND_HELLO, KIND_STAGE, KIND_FETCH, KIND_DROP, KIND_STATS };
+enum kind {
+    KIND_HELLO = STRATO__CONTROL__REQUEST__BODY_HELLO,
+    KIND_STAGE = STRATO__CONTROL__REQUEST__BODY_STAGE,
+    KIND_FETCH = STRATO__CONTROL__REQUEST__BODY_FETCH,
+    KIND_DROP = STRATO__CONTROL__REQUEST__BODY_DROP,
+    KIND_STATS = STRATO__CONTROL__REQUEST__BODY_STATS,
+};
 
 struct transfer_job {
     TAILQ_ENTRY(transfer_job) link;
@@ -259,10 +266,10 @@ static bool ask(struct transfer_job *job)
     size_t len = rest < LINK_CHUNK ? rest : LINK_CHUNK;
 
     request.id = job->id;
+    request.body_case = (Strato__Control__Request__BodyCase)job->kind;
     switch (job->kind) {
     case KIND_HELLO:
         fill_hello(job->transfer, &hello);
-        request.body_case = STRATO__CONTROL__REQUEST__BODY_HELLO;
         request.hello = &hello;
         break;
     case KIND_STAGE:
@@ -271,25 +278,21 @@ static bool ask(struct transfer_job *job)
         stage.offset = job->sent;
         stage.data.data = (uint8_t *)(uintptr_t)job->value.data + job->sent;
         stage.data.len = len;
-        request.body_case = STRATO__CONTROL__REQUEST__BODY_STAGE;
         request.stage = &stage;
         break;
     case KIND_FETCH:
         fetch.sequence = job->sequence;
         fetch.offset = job->sent;
-        request.body_case = STRATO__CONTROL__REQUEST__BODY_FETCH;
         request.fetch = &fetch;
         break;
     case KIND_DROP:
         body.bulk_id = job->bulk_id;
         body.fetched = job->bulk_id == 0;
         body.sequence = job->sequence;
-        request.body_case = STRATO__CONTROL__REQUEST__BODY_DROP;
         request.drop = &body;
         break;
     case KIND_STATS:
         stats.page = job->page;
-        request.body_case = STRATO__CONTROL__REQUEST__BODY_STATS;
         request.stats = &stats;
         break;
     }
@@ -348,12 +351,6 @@ static void ask_all(struct transfer *transfer)
 
 /* ---- Answers ---- */
 
-static void take_hello(struct transfer *transfer, const Strato__Control__Reply *reply)
-{
-    transfer->state = reply->status == STATUS_OK ? HELLO_ACCEPTED : HELLO_REFUSED;
-    snprintf(transfer->why, sizeof transfer->why, "%s", reply->error);
-}
-
 /* The job has come as far as moved. */
 static void advance(struct transfer_job *job, uint64_t moved)
 {
@@ -402,6 +399,18 @@ static void take_page(struct transfer_job *job, Strato__Control__Reply *reply)
     finish(job, STATUS_OK, (struct bytes){(const uint8_t *)&all, 0});
 }
 
+/* Hello first, then every job from its beginning. */
+static void say_hello(struct transfer *transfer)
+{
+    struct transfer_job *job;
+    transfer->state = HELLO_ASKED;
+    renew_id(&transfer->hello);
+    TAILQ_FOREACH(job, &transfer->jobs, link)
+    {
+        begin_anew(job);
+    }
+}
+
 /* Takes over the reply. */
 static void take_for_job(struct transfer_job *job, Strato__Control__Reply *reply)
 {
@@ -421,6 +430,8 @@ static void take_for_job(struct transfer_job *job, Strato__Control__Reply *reply
         take_chunk(job, reply->chunk);
     else if (status == STATUS_RESTAGE && job->kind == KIND_STAGE)
         begin_anew(job);
+    else if (status == STATUS_UNAVAILABLE) /* a hello left over from before came after ours */
+        say_hello(job->transfer);
     else
         finish(job, status == STATUS_OK ? STATUS_INTERNAL : status, (struct bytes){0});
     strato__control__reply__free_unpacked(reply, NULL);
@@ -439,8 +450,10 @@ static void take(struct transfer *transfer, Strato__Control__Reply *reply)
         take_for_job(job, reply);
         return;
     }
-    if (transfer->state == HELLO_ASKED && reply->id == transfer->hello.id)
-        take_hello(transfer, reply);
+    if (transfer->state == HELLO_ASKED && reply->id == transfer->hello.id) {
+        transfer->state = reply->status == STATUS_OK ? HELLO_ACCEPTED : HELLO_REFUSED;
+        snprintf(transfer->why, sizeof transfer->why, "%s", reply->error);
+    }
     strato__control__reply__free_unpacked(reply, NULL);
 }
 
@@ -452,13 +465,8 @@ static void notice_connection(struct transfer *transfer)
     if (transfer->epoch == epoch)
         return;
     transfer->epoch = epoch;
-    transfer->state = HELLO_ASKED;
-    renew_id(&transfer->hello);
-    struct transfer_job *job;
-    TAILQ_FOREACH(job, &transfer->jobs, link)
-    {
-        begin_anew(job);
-    }
+    transfer->hello.asked_ms = 0;
+    say_hello(transfer);
 }
 
 static void take_answers(struct transfer *transfer)
@@ -491,8 +499,8 @@ void transfer_poll(struct transfer *transfer, uint64_t now_ms)
         fail_all(transfer);
     if (!link_client_connected(transfer->link))
         return;
-    if (transfer->state == HELLO_ASKED && transfer->hello.in_flight == 0)
-        ask(&transfer->hello);
-    else if (transfer->state == HELLO_ACCEPTED)
+    if (transfer->state == HELLO_ACCEPTED)
         ask_all(transfer);
+    else if (transfer->hello.in_flight == 0 && now_ms - transfer->hello.asked_ms >= HELLO_AGAIN_MS)
+        ask(&transfer->hello);
 }
