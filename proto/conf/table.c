@@ -91,7 +91,7 @@ const struct conf_key conf_keys[CONF_KEY_COUNT] = {
      16 * T, NULL,
      "most that the database may grow to"},
     {"disk", "sync", CONF_SYNC, CONF_ROLL_STORES, AT(disk_sync), "commit", NULL, 0, 0, NULL,
-     "commit: acknowledged is on disk; interval: on disk each sync_interval; off"},
+     "what a power loss takes: commit: nothing; interval: the last sync_interval; off: everything"},
     {"disk", "sync_interval", CONF_TIME, CONF_ROLL_STORES, AT(disk_sync_interval_ms), "100ms",
      NULL, 1,
      60 * SECOND, NULL, "for sync = interval"},

@@ -79,7 +79,9 @@ def load(strato, keys):
 
 
 def show_reads(options, verdicts):
-    with Strato(settings("disk", "off", memory={"size": "16M"})) as strato:
+    patient = settings("disk", "off", memory={"size": "16M"})
+    patient["strato"]["request_timeout"] = "60s"  # no key shall be missing
+    with Strato(patient) as strato:
         load(strato, options.keys)
         strato.client().put("/kv/hot", BODY, content_type="application/json")
         port = strato.http[1]

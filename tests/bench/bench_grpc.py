@@ -59,8 +59,10 @@ class Rivals:
         subprocess.run([os.environ.get("CC", "cc"), "-O2", "-std=gnu17",
                         os.path.join(HERE, "minimal_grpc.c"), "-o", program, "-lgrpc", "-lgpr",
                         "-lpthread"], check=True)
-        self.processes.append(subprocess.Popen([program, "0", str(self.threads)],
-                                               stdout=subprocess.PIPE, text=True))
+        # Each in a session of its own, as Strato is, because the kernel shares the processors
+        # between sessions.
+        self.processes.append(subprocess.Popen([program, "0", str(self.threads)], text=True,
+                                               stdout=subprocess.PIPE, start_new_session=True))
         self.minimal = int(self.processes[0].stdout.readline())
         self.etcd, peer = free_port(), free_port()
         self.processes.append(subprocess.Popen(
@@ -70,7 +72,7 @@ class Rivals:
              "--listen-peer-urls", f"http://127.0.0.1:{peer}",
              "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
              "--initial-cluster", f"default=http://127.0.0.1:{peer}"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True))
         until(lambda: accepts(self.etcd) and self.healthy(), "etcd", 60)
         return self
 

@@ -14,45 +14,16 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 #include <sys/random.h>
 
 #include "proto/arena/layout.h"
 #include "proto/base/log.h"
+#include "workers/core/transfer_job.h"
 
 enum {
     ASK_AGAIN_MS = 1000,
     HELLO_AGAIN_MS = 100,
     ANSWERS_MAX = 256, /* taken in one round */
-    ID_MASK = 0x7fffffff,
-};
-
-enum kind {
-    KIND_HELLO = STRATO__CONTROL__REQUEST__BODY_HELLO,
-    KIND_STAGE = STRATO__CONTROL__REQUEST__BODY_STAGE,
-    KIND_FETCH = STRATO__CONTROL__REQUEST__BODY_FETCH,
-    KIND_DROP = STRATO__CONTROL__REQUEST__BODY_DROP,
-    KIND_STATS = STRATO__CONTROL__REQUEST__BODY_STATS,
-};
-
-struct transfer_job {
-    TAILQ_ENTRY(transfer_job) link;
-    struct transfer *transfer;
-    enum kind kind;
-    uint32_t id;         /* of its requests */
-    unsigned in_flight;  /* requests sent since asked_ms or before, not answered */
-    uint64_t asked_ms;   /* when it last sent something or came further */
-    uint32_t page;       /* stats: the one asked for */
-    uint64_t bulk_id;    /* stage, drop; 0: drop what was fetched */
-    uint64_t sequence;   /* fetch, drop */
-    uint64_t total;      /* stage, fetch: bytes to move */
-    uint64_t sent;       /* stage: bytes sent; fetch: bytes asked for */
-    uint64_t moved;      /* bytes that have arrived; always <= sent <= total */
-    struct bytes value;  /* stage */
-    struct buffer data;  /* fetch: what has arrived; stats: pointers to the samples that came */
-    struct buffer pages; /* stats: pointers to the answers that hold them */
-    transfer_done *done;
-    void *context;
 };
 
 struct transfer {
@@ -62,13 +33,12 @@ struct transfer {
     unsigned channel_number;
     uint64_t incarnation;
     uint64_t last_bulk_id;
-    uint32_t last_id;
     uint64_t epoch; /* the connection that all requests under way were made for */
     uint64_t now_ms;
     enum { HELLO_ASKED, HELLO_ACCEPTED, HELLO_REFUSED } state;
     char why[256]; /* it was refused */
     struct transfer_job hello;
-    TAILQ_HEAD(, transfer_job) jobs; /* in order of when they last asked */
+    struct transfer_jobs jobs;
 };
 
 struct transfer *transfer_open(const char *url, const char *name, unsigned channel_number,
@@ -83,7 +53,7 @@ struct transfer *transfer_open(const char *url, const char *name, unsigned chann
     if (getrandom(&transfer->incarnation, sizeof transfer->incarnation, 0) < 0)
         panic("no random numbers");
     transfer->last_bulk_id = transfer->incarnation;
-    TAILQ_INIT(&transfer->jobs);
+    TAILQ_INIT(&transfer->jobs.list);
     transfer->hello.transfer = transfer;
     transfer->hello.kind = KIND_HELLO;
     transfer->link = link_client_open(url, reason, reason_size);
@@ -99,7 +69,7 @@ int transfer_fd(const struct transfer *transfer)
 
 bool transfer_busy(const struct transfer *transfer)
 {
-    return !TAILQ_EMPTY(&transfer->jobs) || !link_client_answered(transfer->link);
+    return !TAILQ_EMPTY(&transfer->jobs.list) || !link_client_answered(transfer->link);
 }
 
 bool transfer_accepted(const struct transfer *transfer, const char **why_r)
@@ -110,51 +80,14 @@ bool transfer_accepted(const struct transfer *transfer, const char **why_r)
 
 /* ---- Jobs ---- */
 
-/* Answers to what it asked so far are no longer waited for. */
-static void renew_id(struct transfer_job *job)
-{
-    struct transfer *transfer = job->transfer;
-    transfer->last_id = (transfer->last_id + 1) & ID_MASK;
-    job->id = transfer->last_id;
-    job->in_flight = 0;
-}
-
-static struct transfer_job *start_job(struct transfer *transfer, enum kind kind,
+static struct transfer_job *start_job(struct transfer *transfer, enum transfer_kind kind,
                                       transfer_done *done, void *context)
 {
-    struct transfer_job *job = calloc(1, sizeof *job);
-    if (!job)
-        panic("out of memory");
+    struct transfer_job *job = transfer_job_add(&transfer->jobs, kind);
     job->transfer = transfer;
-    job->kind = kind;
     job->done = done;
     job->context = context;
-    TAILQ_INSERT_TAIL(&transfer->jobs, job, link);
-    renew_id(job);
     return job;
-}
-
-static void forget_answers(struct transfer_job *job)
-{
-    Strato__Control__Reply **pages = (Strato__Control__Reply **)(void *)job->pages.data;
-    for (size_t i = 0; i < job->pages.len / sizeof *pages; i++)
-        strato__control__reply__free_unpacked(pages[i], NULL);
-    buffer_free(&job->pages);
-    buffer_free(&job->data);
-}
-
-static void free_job(struct transfer_job *job)
-{
-    forget_answers(job);
-    free(job);
-}
-
-static void begin_anew(struct transfer_job *job)
-{
-    forget_answers(job);
-    job->sent = job->moved = 0;
-    job->page = 0;
-    renew_id(job);
 }
 
 void transfer_close(struct transfer **transfer)
@@ -162,9 +95,9 @@ void transfer_close(struct transfer **transfer)
     if (!*transfer)
         return;
     struct transfer_job *job;
-    while ((job = TAILQ_FIRST(&(*transfer)->jobs))) {
-        TAILQ_REMOVE(&(*transfer)->jobs, job, link);
-        free_job(job);
+    while ((job = TAILQ_FIRST(&(*transfer)->jobs.list))) {
+        transfer_job_remove(&(*transfer)->jobs, job);
+        transfer_job_free(job);
     }
     link_client_close(&(*transfer)->link);
     free(*transfer);
@@ -215,31 +148,26 @@ void transfer_drop(struct transfer *transfer, uint64_t bulk_id)
 
 void transfer_cancel(struct transfer_job **job)
 {
-    TAILQ_REMOVE(&(*job)->transfer->jobs, *job, link);
+    transfer_job_remove(&(*job)->transfer->jobs, *job);
     if ((*job)->kind == KIND_FETCH)
         drop((*job)->transfer, 0, (*job)->sequence);
-    free_job(*job);
+    transfer_job_free(*job);
     *job = NULL;
 }
 
 static void finish(struct transfer_job *job, enum status status, struct bytes data)
 {
-    TAILQ_REMOVE(&job->transfer->jobs, job, link);
+    transfer_job_remove(&job->transfer->jobs, job);
     if (job->kind == KIND_FETCH)
         drop(job->transfer, 0, job->sequence);
     if (job->kind == KIND_STAGE && status != STATUS_OK)
         drop(job->transfer, job->bulk_id, 0);
     if (job->done)
         job->done(job->context, status, data);
-    free_job(job);
+    transfer_job_free(job);
 }
 
 /* ---- Asking ---- */
-
-static bool moves_pieces(const struct transfer_job *job)
-{
-    return job->kind == KIND_STAGE || job->kind == KIND_FETCH;
-}
 
 static void fill_hello(const struct transfer *transfer, Strato__Control__Hello *hello)
 {
@@ -262,8 +190,6 @@ static bool ask(struct transfer_job *job)
     Strato__Control__Fetch fetch = STRATO__CONTROL__FETCH__INIT;
     Strato__Control__Drop body = STRATO__CONTROL__DROP__INIT;
     Strato__Control__Stats stats = STRATO__CONTROL__STATS__INIT;
-    uint64_t rest = moves_pieces(job) ? job->total - job->sent : 0;
-    size_t len = rest < LINK_CHUNK ? rest : LINK_CHUNK;
 
     request.id = job->id;
     request.body_case = (Strato__Control__Request__BodyCase)job->kind;
@@ -277,7 +203,7 @@ static bool ask(struct transfer_job *job)
         stage.total = job->total;
         stage.offset = job->sent;
         stage.data.data = (uint8_t *)(uintptr_t)job->value.data + job->sent;
-        stage.data.len = len;
+        stage.data.len = transfer_job_piece(job);
         request.stage = &stage;
         break;
     case KIND_FETCH:
@@ -296,56 +222,30 @@ static bool ask(struct transfer_job *job)
         request.stats = &stats;
         break;
     }
-    if (!link_client_send(job->transfer->link, &request))
-        return false;
-    job->sent += len;
-    job->in_flight++;
-    job->asked_ms = job->transfer->now_ms;
-    return true;
-}
-
-static bool can_ask(const struct transfer_job *job)
-{
-    bool pieces = moves_pieces(job) && job->total > 0;
-    return pieces ? job->sent < job->total : job->in_flight == 0;
-}
-
-/* The job with something to ask that waits longest; NULL when there is none. */
-static struct transfer_job *next_to_ask(const struct transfer *transfer)
-{
-    struct transfer_job *job = TAILQ_FIRST(&transfer->jobs);
-    while (job && !can_ask(job))
-        job = TAILQ_NEXT(job, link);
-    return job;
-}
-
-/* Gives up waiting for what is late, and counts what is open. */
-static unsigned count_open(struct transfer *transfer)
-{
-    unsigned open = 0;
-    struct transfer_job *job;
-    TAILQ_FOREACH(job, &transfer->jobs, link)
-    {
-        bool waiting = job->in_flight > 0 || job->sent > job->moved;
-        if (waiting && transfer->now_ms - job->asked_ms >= ASK_AGAIN_MS) {
-            job->in_flight = 0;
-            job->sent = job->moved;
-        }
-        open += job->in_flight;
-    }
-    return open;
+    return link_client_send(job->transfer->link, &request);
 }
 
 /* Asks for all jobs in turn, within what a connection may have open. */
 static void ask_all(struct transfer *transfer)
 {
-    struct transfer_job *job;
-    for (unsigned open = count_open(transfer); open < LINK_IN_FLIGHT_MAX; open++) {
-        job = next_to_ask(transfer);
+    uint64_t now_ms = transfer->now_ms;
+    unsigned open = transfer_jobs_open(&transfer->jobs, now_ms, ASK_AGAIN_MS);
+    for (; open < LINK_IN_FLIGHT_MAX; open++) {
+        struct transfer_job *job = transfer_jobs_next(&transfer->jobs);
         if (!job || !ask(job))
             return;
-        TAILQ_REMOVE(&transfer->jobs, job, link);
-        TAILQ_INSERT_TAIL(&transfer->jobs, job, link);
+        transfer_job_asked(&transfer->jobs, job, now_ms);
+    }
+}
+
+static void ask_hello(struct transfer *transfer)
+{
+    struct transfer_job *hello = &transfer->hello;
+    if (hello->in_flight > 0 || transfer->now_ms - hello->asked_ms < HELLO_AGAIN_MS)
+        return;
+    if (ask(hello)) {
+        hello->in_flight = 1;
+        hello->asked_ms = transfer->now_ms;
     }
 }
 
@@ -370,16 +270,18 @@ static void take_acknowledgement(struct transfer_job *job, const Strato__Control
         advance(job, chunk->offset);
 }
 
-/* Chunks come in order; one that does not fit was asked for twice, or follows one that was lost. */
+/* Chunks come in order; one from elsewhere was asked for twice, or follows one that was lost. */
 static void take_chunk(struct transfer_job *job, const Strato__Control__Chunk *chunk)
 {
+    if (chunk->total == job->total && chunk->offset != job->moved)
+        return;
     if (chunk->total != job->total || chunk->data.len == 0 ||
         chunk->data.len > job->total - job->moved) {
         finish(job, STATUS_INTERNAL, (struct bytes){0});
-    } else if (chunk->offset == job->moved) {
-        buffer_append(&job->data, chunk->data.data, chunk->data.len);
-        advance(job, job->data.len);
+        return;
     }
+    buffer_append(&job->data, chunk->data.data, chunk->data.len);
+    advance(job, job->data.len);
 }
 
 /* Takes over the reply. */
@@ -390,7 +292,7 @@ static void take_page(struct transfer_job *job, Strato__Control__Reply *reply)
     buffer_append(&job->pages, &reply, sizeof reply);
     if (page->next > job->page) {
         job->page = page->next;
-        renew_id(job);
+        transfer_job_renew(&job->transfer->jobs, job);
         return;
     }
     Strato__Control__StatsReply all = STRATO__CONTROL__STATS_REPLY__INIT;
@@ -404,10 +306,10 @@ static void say_hello(struct transfer *transfer)
 {
     struct transfer_job *job;
     transfer->state = HELLO_ASKED;
-    renew_id(&transfer->hello);
-    TAILQ_FOREACH(job, &transfer->jobs, link)
+    transfer_job_renew(&transfer->jobs, &transfer->hello);
+    TAILQ_FOREACH(job, &transfer->jobs.list, link)
     {
-        begin_anew(job);
+        transfer_job_begin(&transfer->jobs, job);
     }
 }
 
@@ -429,7 +331,7 @@ static void take_for_job(struct transfer_job *job, Strato__Control__Reply *reply
     else if (status == STATUS_OK && job->kind == KIND_FETCH && chunk)
         take_chunk(job, reply->chunk);
     else if (status == STATUS_RESTAGE && job->kind == KIND_STAGE)
-        begin_anew(job);
+        transfer_job_begin(&job->transfer->jobs, job);
     else if (status == STATUS_UNAVAILABLE) /* a hello left over from before came after ours */
         say_hello(job->transfer);
     else
@@ -441,7 +343,7 @@ static void take_for_job(struct transfer_job *job, Strato__Control__Reply *reply
 static void take(struct transfer *transfer, Strato__Control__Reply *reply)
 {
     struct transfer_job *job;
-    TAILQ_FOREACH(job, &transfer->jobs, link)
+    TAILQ_FOREACH(job, &transfer->jobs.list, link)
     {
         if (job->id == reply->id)
             break;
@@ -485,8 +387,8 @@ static void take_answers(struct transfer *transfer)
 static void fail_all(struct transfer *transfer)
 {
     struct transfer_job *job;
-    for (unsigned i = 0; i < ANSWERS_MAX && (job = TAILQ_FIRST(&transfer->jobs)); i++)
-        finish(job, STATUS_UNAVAILABLE, (struct bytes){0}); /* NOLINT: it is off the list */
+    for (unsigned i = 0; i < ANSWERS_MAX && (job = TAILQ_FIRST(&transfer->jobs.list)); i++)
+        finish(job, STATUS_UNAVAILABLE, (struct bytes){0});
 }
 
 void transfer_poll(struct transfer *transfer, uint64_t now_ms)
@@ -501,6 +403,6 @@ void transfer_poll(struct transfer *transfer, uint64_t now_ms)
         return;
     if (transfer->state == HELLO_ACCEPTED)
         ask_all(transfer);
-    else if (transfer->hello.in_flight == 0 && now_ms - transfer->hello.asked_ms >= HELLO_AGAIN_MS)
-        ask(&transfer->hello);
+    else
+        ask_hello(transfer);
 }

@@ -7,6 +7,8 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include "proto/base/clock.h"
+
 static bool set(int fd, int on)
 {
     return setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on) == 0;
@@ -22,8 +24,10 @@ static bool corked(const struct rpc_cork *cork, int fd)
 
 void rpc_cork_answer(struct rpc_cork *cork, int fd)
 {
-    bool again = fd == cork->last;
+    uint64_t now_ns = clock_ns();
+    bool again = fd == cork->last && now_ns < cork->last_ns + RPC_CORK_NS;
     cork->last = fd;
+    cork->last_ns = now_ns;
     if (++cork->answers > RPC_CORK_ANSWERS)
         rpc_cork_release(cork);
     if (fd > 0 && again && cork->count < RPC_CORK_MAX && !corked(cork, fd) && set(fd, 1))

@@ -10,11 +10,17 @@
 #define STRATO_WORKERS_GRPC_CORK_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
-enum { RPC_CORK_MAX = 16, RPC_CORK_ANSWERS = 64 };
+enum {
+    RPC_CORK_MAX = 16,
+    RPC_CORK_ANSWERS = 64, /* then they leave in any case */
+    RPC_CORK_NS = 50000,   /* two answers so close to each other will be followed by more */
+};
 
 struct rpc_cork {
     int last;         /* descriptor of the last answer's connection; 0: none since the release */
+    uint64_t last_ns; /* when that was */
     unsigned answers; /* since the release */
     unsigned count;
     int corked[RPC_CORK_MAX];
