@@ -70,8 +70,8 @@ const char *core_error_text(const struct core_store *store, enum status status, 
         [BACKEND_MEMORY] = "the memory backend is away; nothing was changed, try again",
         [BACKEND_DISK] = "the disk backend is away; nothing was changed, try again",
         [BACKEND_REDIS] =
-            "the redis backend is away; try again: an increment was not made, and any "
-            "other change can be made twice without harm",
+            ("the redis backend is away; try again: an increment was not made, and any "
+             "other change can be made twice without harm"),
     };
     if (status == STATUS_UNAVAILABLE)
         return away[store->backend];
