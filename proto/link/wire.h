@@ -11,7 +11,7 @@
 
 enum {
     WIRE_QUEUE_MAX = 64, /* messages waiting to be sent */
-    WIRE_CLOSE_S = 1,
+    WIRE_CLOSE_MS = 200,
 };
 
 /* "ipc://PATH" for a path that a socket can have, with room for a suffix. False and a reason. */
@@ -22,7 +22,7 @@ int wire_prepare(nng_socket socket, int *fd_r);
 nng_msg *wire_pack(const ProtobufCMessage *body);
 /* Sends and frees a message without blocking; false when it could not be queued. */
 bool wire_send(nng_socket socket, nng_msg *message);
-/* Closes a socket, waiting at most WIRE_CLOSE_S. False when it is not closed yet: what its
+/* Closes a socket, waiting at most WIRE_CLOSE_MS. False when it is not closed yet: what its
  * callbacks use must stay. */
 bool wire_close(nng_socket socket);
 

@@ -109,7 +109,10 @@ static bool decode_item(struct rpc_input *input, struct request *request_r)
 
 static bool append(const ProtobufCMessage *message, struct buffer *out)
 {
-    buffer_reserve(out, protobuf_c_message_get_packed_size(message));
+    size_t len = protobuf_c_message_get_packed_size(message);
+    if (len == 0)
+        return true;
+    buffer_reserve(out, len);
     out->len += protobuf_c_message_pack(message, out->data + out->len);
     return true;
 }

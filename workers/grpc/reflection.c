@@ -193,6 +193,15 @@ static bool utf8(const request_message *request)
     }
 }
 
+/* The response repeats what was understood, and nothing else. */
+static void forget_unknown_fields(request_message *request)
+{
+    request->base.n_unknown_fields = 0;
+    if (request->message_request_case ==
+        GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_EXTENSION)
+        request->file_containing_extension->base.n_unknown_fields = 0;
+}
+
 bool rpc_reflection_answer(struct bytes request, struct buffer *response)
 {
     struct rpc_pool pool;
@@ -203,6 +212,7 @@ bool rpc_reflection_answer(struct bytes request, struct buffer *response)
         &pool.allocator, request.len, request.data);
     bool good = parsed && utf8(parsed);
     if (good) {
+        forget_unknown_fields(parsed);
         message.valid_host = parsed->host;
         message.original_request = parsed;
         answer(parsed, &message, response);
