@@ -27,6 +27,11 @@ void rpc_guard_call(struct rpc_server *server, int fd, size_t bytes)
     rpc_accept_expect(server, fd, CALL_BYTES + bytes);
 }
 
+void rpc_guard_work(struct rpc_server *server, uint64_t ns)
+{
+    server->guard.useful_ns += ns;
+}
+
 void rpc_guard_connection(struct rpc_server *server)
 {
     server->guard.useful_ns += CONNECTION_NS;

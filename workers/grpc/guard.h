@@ -28,6 +28,8 @@ struct rpc_server;
 
 /* A call of a connection has ended as it should, with so many bytes of messages. */
 void rpc_guard_call(struct rpc_server *server, int fd, size_t bytes);
+/* Work of our own was done for so long. */
+void rpc_guard_work(struct rpc_server *server, uint64_t ns);
 /* A connection was taken. */
 void rpc_guard_connection(struct rpc_server *server);
 /* Looks, when it is time. Returns when to call again at the latest, in ns. */

@@ -7,8 +7,8 @@
 
 #include "proto/base/log.h"
 
-struct rpc_pool_piece {
-    struct rpc_pool_piece *next;
+struct rpc_pool_chunk {
+    struct rpc_pool_chunk *next;
     _Alignas(max_align_t) uint8_t data[];
 };
 
@@ -26,33 +26,45 @@ static void release(void *data, void *pointer)
 void rpc_pool_open(struct rpc_pool *pool)
 {
     pool->allocator = (ProtobufCAllocator){allocate, release, pool};
-    pool->used = 0;
-    pool->pieces = NULL;
+    pool->chunks = NULL;
+    pool->free = pool->room;
+    pool->left = RPC_POOL_ROOM;
+}
+
+static uint8_t *add_chunk(struct rpc_pool *pool, size_t size)
+{
+    struct rpc_pool_chunk *chunk = malloc(sizeof *chunk + size);
+    if (!chunk)
+        panic("out of memory: %zu bytes of a message", size);
+    chunk->next = pool->chunks;
+    pool->chunks = chunk;
+    return chunk->data;
 }
 
 void *rpc_pool_alloc(struct rpc_pool *pool, size_t size)
 {
     const size_t step = _Alignof(max_align_t);
-    if (size <= RPC_POOL_ROOM - pool->used) {
-        void *data = pool->room + pool->used;
-        size_t up = (size + step - 1) / step * step;
-        pool->used += up < RPC_POOL_ROOM - pool->used ? up : RPC_POOL_ROOM - pool->used;
-        return data;
+    if (size > pool->left) {
+        if (size > RPC_POOL_SMALL)
+            return add_chunk(pool, size);
+        pool->free = add_chunk(pool, RPC_POOL_CHUNK);
+        pool->left = RPC_POOL_CHUNK;
     }
-    struct rpc_pool_piece *piece = malloc(sizeof *piece + size);
-    if (!piece)
-        panic("out of memory: %zu bytes of a message", size);
-    piece->next = pool->pieces;
-    pool->pieces = piece;
-    return piece->data;
+    size_t taken = (size + step - 1) / step * step;
+    uint8_t *piece = pool->free;
+    taken = taken < pool->left ? taken : pool->left;
+    pool->free += taken;
+    pool->left -= taken;
+    return piece;
 }
 
 void rpc_pool_reset(struct rpc_pool *pool)
 {
-    while (pool->pieces) {
-        struct rpc_pool_piece *next = pool->pieces->next;
-        free(pool->pieces);
-        pool->pieces = next;
+    while (pool->chunks) {
+        struct rpc_pool_chunk *next = pool->chunks->next;
+        free(pool->chunks);
+        pool->chunks = next;
     }
-    pool->used = 0;
+    pool->free = pool->room;
+    pool->left = RPC_POOL_ROOM;
 }

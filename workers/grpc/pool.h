@@ -1,18 +1,23 @@
 /*
  * pool - the memory of one decoded message: protobuf-c allocates here piece by piece, and all of it
- * is released at once. Small messages need no malloc.
+ * is released at once. Small messages need no malloc, and one of many small fields needs few.
  */
 #ifndef STRATO_WORKERS_GRPC_POOL_H
 #define STRATO_WORKERS_GRPC_POOL_H
 
 #include <protobuf-c/protobuf-c.h>
 
-enum { RPC_POOL_ROOM = 1024 };
+enum {
+    RPC_POOL_ROOM = 1024,
+    RPC_POOL_CHUNK = 65536, /* what is asked of malloc beyond the room, */
+    RPC_POOL_SMALL = 4096,  /* for pieces up to this */
+};
 
 struct rpc_pool {
     ProtobufCAllocator allocator; /* for the unpack functions */
-    size_t used;
-    struct rpc_pool_piece *pieces; /* what did not fit the room */
+    uint8_t *free;                /* the next piece, aligned, */
+    size_t left;                  /* and how much there is */
+    struct rpc_pool_chunk *chunks;
     _Alignas(max_align_t) uint8_t room[RPC_POOL_ROOM];
 };
 

@@ -78,10 +78,12 @@ static size_t find(struct bytes name, bool symbol)
 
 /* ---- Answering ---- */
 
-static void pack(const response_message *response, struct buffer *out)
+/* What the response points to ends with the caller. */
+static void pack(response_message *response, struct buffer *out)
 {
     buffer_reserve(out, protobuf_c_message_get_packed_size(&response->base));
     out->len += protobuf_c_message_pack(&response->base, out->data + out->len);
+    response->error_response = NULL;
 }
 
 static void answer_error(response_message *response, int code, const char *text, struct buffer *out)

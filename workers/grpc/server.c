@@ -36,9 +36,7 @@ enum {
     DRAIN_TURN_MS = 20,        /* how often draining is looked at */
 };
 #define TURN_NS 1000000000u /* each thread comes round at least so often */
-#define QUIET_NS                                                                                   \
-    1000000000u /* draining: no call for so long, and nobody will send one any more                \
-                 */
+#define QUIET_NS 1000000000u /* draining: no call for so long, and nobody will send one any more */
 
 static char tag_stop, tag_core;
 
@@ -97,6 +95,19 @@ static void run_shut_down(struct rpc_tag *tag, bool ok)
     RPC_OF(tag, struct rpc_server, shut_down)->shut = true;
 }
 
+/* Abseil as Debian builds it follows the order of all locks, under one lock for the whole process:
+ * a twentieth of a small call. This is absl::SetMutexDeadlockDetectionMode(kIgnore), where the
+ * gRPC library has brought it. */
+__attribute__((weak)) void
+set_mutex_deadlock_detection(int mode) __asm__("_ZN4absl7debian329SetMutexDeadlockDetectionMode"
+                                               "ENS0_15OnDeadlockCycleE");
+
+static void quicken_locks(void)
+{
+    if (set_mutex_deadlock_detection)
+        set_mutex_deadlock_detection(0);
+}
+
 void rpc_server_open(struct rpc_server *server, struct run_child *child, struct core *core)
 {
     *server = (struct rpc_server){.child = child, .core = core, .shut_down.run = run_shut_down};
@@ -106,6 +117,7 @@ void rpc_server_open(struct rpc_server *server, struct run_child *child, struct 
         run_child_fail(RUN_EXIT_FAILURE, "epoll_create1: %s", strerror(errno));
     setenv("GRPC_POLL_STRATEGY", "epoll1", 1);
     gpr_set_log_function(log_grpc);
+    quicken_locks();
     grpc_init();
     server->queue = grpc_completion_queue_create_for_next(NULL);
     server->grpc = create_server(&child->conf);
@@ -161,21 +173,21 @@ static void stay_awake(struct rpc_server *server)
     core_awake(server->core, false);
 }
 
-static grpc_event next_event(struct rpc_server *server, uint64_t wait_ns)
+static gpr_timespec after(uint64_t ns)
 {
-    gpr_timespec deadline = gpr_inf_past(GPR_CLOCK_MONOTONIC);
-    if (wait_ns > 0)
-        deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                gpr_time_from_nanos((int64_t)wait_ns, GPR_TIMESPAN));
-    return grpc_completion_queue_next(server->queue, deadline, NULL);
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                        gpr_time_from_nanos((int64_t)ns, GPR_TIMESPAN));
 }
 
 static void *run_queue(void *context)
 {
     struct rpc_server *server = context;
-    uint64_t wait_ns = 0;
+    const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);
+    gpr_timespec rest_at = at_once; /* at the latest; to ask the clock at each event would be dear */
+    bool block = false;
     for (;;) {
-        grpc_event event = next_event(server, wait_ns);
+        grpc_event event =
+            grpc_completion_queue_next(server->queue, block ? rest_at : at_once, NULL);
         server->turned = true;
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
@@ -184,10 +196,12 @@ static void *run_queue(void *context)
             ((struct rpc_tag *)event.tag)->run(event.tag, event.success);
             core_flush(server->core);
             stay_awake(server);
-            wait_ns = server->busy || server->cork.count > 0 ? 0 : TURN_NS;
+            block = !server->busy && server->cork.count == 0;
         } else {
-            wait_ns = rest(server);
+            uint64_t wait_ns = rest(server);
             server->busy = wait_ns == 0;
+            block = !server->busy;
+            rest_at = after(earlier(wait_ns, TURN_NS));
         }
         pthread_mutex_unlock(&server->lock);
     }
@@ -259,12 +273,12 @@ static uint64_t turn(struct rpc_server *server)
     uint64_t now_ns = clock_ns();
     uint64_t wait_ns = TURN_NS;
     pthread_mutex_lock(&server->lock);
-    if (server->busy)
-        work_on_core(server),
-            rpc_cork_release(
-                &server->cork); /* the queue thread will come back to it, and may still block */
-    else
+    if (server->busy) { /* the queue thread will come back to it, and may still block */
+        work_on_core(server);
+        rpc_cork_release(&server->cork);
+    } else {
         wait_ns = rest(server);
+    }
     pthread_mutex_unlock(&server->lock);
     rpc_accept_poll(server, now_ns);
     wait_ns = earlier(wait_ns, rpc_guard_poll(server, now_ns));

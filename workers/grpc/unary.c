@@ -21,7 +21,7 @@ enum {
     POSTED_MIN = 4, /* calls waited for, per method; doubled each time all of them have come */
     POSTED_MAX = 128,
     UNWATCHED_NS = 5000000, /* an open call's close is watched only when it takes longer */
-    LARGE = 16384,          /* answers of this length count as unsent */
+    LARGE = 16384,          /* messages of this length are accounted for */
     UNSENT_MAX = 256 << 20,
     SPARES_MAX = 4096, /* objects kept for reuse */
 };
@@ -265,6 +265,17 @@ static uint64_t deadline_ns(gpr_timespec deadline)
     return at.tv_sec < 0 ? 1 : (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
 }
 
+static bool decode(struct rpc_unary *unary, struct rpc_input *input)
+{
+    struct request *request = &unary->core.request;
+    if (input->message.len < LARGE)
+        return unary->method->decode(input, request);
+    uint64_t start_ns = clock_ns();
+    bool good = unary->method->decode(input, request);
+    rpc_guard_work(unary->call.server, clock_ns() - start_ns);
+    return good;
+}
+
 static void begin(struct rpc_unary *unary)
 {
     struct rpc_call *call = &unary->call;
@@ -281,7 +292,7 @@ static void begin(struct rpc_unary *unary)
     }
     unary->bytes = input.message.len;
     core->request = (struct request){.op = unary->method->op};
-    if (!unary->method->decode(&input, &core->request)) {
+    if (!decode(unary, &input)) {
         refuse(unary, input.error);
         return;
     }
