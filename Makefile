@@ -38,7 +38,7 @@ package: build
 	@ls build/packages/*.deb build/packages/*.rpm
 
 # All runs are made even when one fails, so that one report shows everything.
-test:
+test: package
 	@$(DEPS) test
 	$(call build_preset,build/dev,dev)
 	$(call build_preset,build/asan,asan)

@@ -253,7 +253,7 @@ static void answer(struct talk *talk, const Strato__Control__Request *request,
     } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_STATS) {
         answer_stats(talk, request->stats, &reply, &page); /* stratoctl asks too, on no channel */
     } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_SNAPSHOT) {
-        answer_snapshot(talk, request->snapshot, &reply, &snapshot); /* strato-snapshot, likewise */
+        answer_snapshot(talk, request->snapshot, &reply, &snapshot); /* and for a backup */
     } else if (!channel_of(talk, peer->pipe, &channel)) {
         reply.status = STATUS_UNAVAILABLE;
         reply.error = say_hello;

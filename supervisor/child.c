@@ -166,11 +166,17 @@ bool child_told(struct child *child, const char *name, const char *line, uint64_
     return false;
 }
 
+void child_logged(struct child *child, const char *line)
+{
+    if (!log_is_chatter(line))
+        snprintf(child->last_line, sizeof child->last_line, "%s", line);
+    lines_relay(line);
+}
+
 static void keep_line(void *context, char *line)
 {
     struct child *child = context;
-    snprintf(child->last_line, sizeof child->last_line, "%s", line);
-    lines_relay(line);
+    child_logged(child, line);
 }
 
 static void keep_fail(void *context, char *line)

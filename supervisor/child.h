@@ -22,7 +22,7 @@ struct child {
     uint64_t kill_at_ms; /* when stopping: UINT64_MAX after it was killed */
     struct lines status, log;
     char fail[RUN_STATUS_MAX]; /* its "fail TEXT" */
-    char last_line[256];       /* of its log */
+    char last_line[256];       /* of its log that was no chatter */
 };
 
 /* Everything that a start needs; borrowed. */
@@ -43,6 +43,8 @@ enum status child_start(struct child *child, const struct child_plan *plan, uint
 
 /* Takes a status line. True when the child has just become ready. */
 bool child_told(struct child *child, const char *name, const char *line, uint64_t now_ms);
+/* Takes a line of its log: relays it, and keeps it as a possible reason for its end. */
+void child_logged(struct child *child, const char *line);
 
 /* Writes why it ended, from what wait() gave and what it told last: one line. Closes its pipes
  * before, so that the last words are in. */

@@ -2,7 +2,7 @@
  * internal - what the files of the supervisor's loop share. Nobody else includes this.
  *
  * supervisor.c has the loop and the phases, roll.c planned restarts, reload.c the configuration
- * read again, command.c what stratoctl asks for.
+ * read again, command.c what stratoctl asks for, roster.c what /metrics says of the processes.
  */
 #ifndef STRATO_SUPERVISOR_INTERNAL_H
 #define STRATO_SUPERVISOR_INTERNAL_H
@@ -60,6 +60,11 @@ void roll_begin(struct supervisor *s);
 void roll_step(struct supervisor *s, uint64_t now_ms);
 /* Forgets it: everything stops. */
 void roll_cancel(struct supervisor *s);
+
+/* ---- roster.c ---- */
+
+/* Tells the workers who is there. Cheap when nothing has changed. */
+void roster_update(struct supervisor *s, uint64_t now_ms);
 
 /* ---- reload.c ---- */
 

@@ -40,8 +40,8 @@ static bool open_listener(struct change *change, const struct supervisor *s, enu
         strcmp(before->listen, grpc ? change->loaded.grpc.listen : change->loaded.http.listen) == 0;
     if (!next->enabled || (same && before->enabled))
         return true;
-    return shared_listen(next->listen, s->shared.listen[protocol], &change->listen[protocol],
-                         why) == STATUS_OK;
+    return shared_listen(protocol, next->listen, s->shared.listen[protocol],
+                         &change->listen[protocol], why) == STATUS_OK;
 }
 
 /* Whether everything that can fail is done. */

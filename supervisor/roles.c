@@ -68,6 +68,7 @@ static void http_descriptors(const struct conf *conf, const struct shared *share
                              unsigned lane, struct fd_map *map)
 {
     fd_map_add(map, shared->listen[PROTOCOL_HTTP], RUN_FD_LISTEN);
+    fd_map_add(map, shared->roster, RUN_FD_ROSTER);
     worker_descriptors(conf, shared, run_worker_number(false, number), lane, map);
 }
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "proto/channel/channel.h"
+#include "proto/run/roster.h"
 #include "supervisor/notify.h"
 
 enum { BACKLOG = 4096, LISTEN_TRIES = 20, LISTEN_PAUSE_MS = 50 };
@@ -166,7 +167,8 @@ static bool bind_and_listen(int fd, const struct sockaddr_storage *address, sock
            bind(fd, (const struct sockaddr *)address, len) == 0 && listen(fd, BACKLOG) == 0;
 }
 
-enum status shared_listen(char *listen_text, int beside, int *fd_r, struct buffer *why)
+enum status shared_listen(enum protocol protocol, char *listen_text, int beside, int *fd_r,
+                          struct buffer *why)
 {
     struct sockaddr_storage address;
     socklen_t len = conf_address(listen_text, &address);
@@ -176,8 +178,9 @@ enum status shared_listen(char *listen_text, int beside, int *fd_r, struct buffe
         share_port(fd, 1);
     }
     if (fd < 0 || !bind_and_listen(fd, &address, len)) {
-        buffer_append_format(why, "cannot listen on %s: %s", listen_text, strerror(errno));
         int error = errno;
+        buffer_append_format(why, "cannot listen on %s ([%s] listen): %s", listen_text,
+                             protocol == PROTOCOL_GRPC ? "grpc" : "http", strerror(error));
         close_one(fd_r);
         errno = error;
         return STATUS_UNAVAILABLE;
@@ -210,12 +213,13 @@ static enum status make_backends(struct shared *shared, const struct conf *conf,
 }
 
 /* The children of a predecessor that was killed let go of its sockets within moments. */
-static enum status listen_patiently(char *listen_text, int *fd_r, struct buffer *why)
+static enum status listen_patiently(enum protocol protocol, char *listen_text, int *fd_r,
+                                    struct buffer *why)
 {
     size_t len = why->len;
     for (int tries = 0;; tries++) {
         why->len = len;
-        enum status status = shared_listen(listen_text, -1, fd_r, why);
+        enum status status = shared_listen(protocol, listen_text, -1, fd_r, why);
         if (status == STATUS_OK || errno != EADDRINUSE || tries == LISTEN_TRIES)
             return status;
         poll(NULL, 0, LISTEN_PAUSE_MS);
@@ -229,13 +233,16 @@ enum status shared_open(struct shared *shared, struct conf *conf, struct buffer 
     shared->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (shared->null < 0 || pipe2(life, O_CLOEXEC) < 0)
         return failed(why, "a pipe");
+    shared->roster = roster_create();
+    if (shared->roster < 0)
+        return failed(why, "the roster");
     shared->life_read = life[0];
     shared->life_write = life[1];
     enum status status = make_backends(shared, conf, why);
     if (status == STATUS_OK && conf->http.enabled)
-        status = listen_patiently(conf->http.listen, &shared->listen[PROTOCOL_HTTP], why);
+        status = listen_patiently(PROTOCOL_HTTP, conf->http.listen, &shared->listen[PROTOCOL_HTTP], why);
     if (status == STATUS_OK && conf->grpc.enabled)
-        status = listen_patiently(conf->grpc.listen, &shared->listen[PROTOCOL_GRPC], why);
+        status = listen_patiently(PROTOCOL_GRPC, conf->grpc.listen, &shared->listen[PROTOCOL_GRPC], why);
     return status == STATUS_OK ? shared_set_config(shared, conf, why) : status;
 }
 

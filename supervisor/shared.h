@@ -14,6 +14,7 @@ enum protocol { PROTOCOL_HTTP, PROTOCOL_GRPC, PROTOCOL_COUNT };
 struct shared {
     int null; /* standard input of the children */
     int config;
+    int roster;
     int life_read, life_write; /* the write end is the supervisor's life; nobody else has it */
     int arena[BACKEND_COUNT], arena_readonly[BACKEND_COUNT];
     int store_bell[BACKEND_COUNT];
@@ -35,9 +36,10 @@ enum status shared_grow(struct shared *shared, const struct conf *conf,
 /* Replaces the configuration that children are given. On failure appends why. */
 enum status shared_set_config(struct shared *shared, const struct conf *conf,
                               struct buffer *why) MUST_CHECK;
-/* Listens on an address and writes the real port back. On failure appends why. beside: a socket
- * that may listen on the same port already, or -1. */
-enum status shared_listen(char *listen_text, int beside, int *fd_r, struct buffer *why) MUST_CHECK;
+/* Listens on the address that is [protocol] listen and writes the real port back. On failure
+ * appends why. beside: a socket that may listen on the same port already, or -1. */
+enum status shared_listen(enum protocol protocol, char *listen_text, int beside, int *fd_r,
+                          struct buffer *why) MUST_CHECK;
 
 /* Stops listening; the accept queues end with the last worker's copy. */
 void shared_stop_listening(struct shared *shared);

@@ -204,9 +204,7 @@ void slot_read_status(struct slot *slot, unsigned lane, const struct conf *conf,
 
 static void take_log(void *context, char *line)
 {
-    struct child *child = context;
-    snprintf(child->last_line, sizeof child->last_line, "%s", line);
-    lines_relay(line);
+    child_logged(context, line);
 }
 
 void slot_read_log(struct slot *slot, unsigned lane)

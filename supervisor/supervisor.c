@@ -393,6 +393,7 @@ static void run_round(struct supervisor *s)
     feed_watchdog(s, now_ms);
     ctl_check(&s->ctl, now_ms);
     advance(s, now_ms);
+    roster_update(s, now_ms);
 }
 
 /* ---- Setting up ---- */

@@ -99,6 +99,14 @@ __attribute__((format(printf, 2, 0))) static void write_line(enum log_level leve
         emit(line, (size_t)len);
 }
 
+bool log_is_chatter(const char *line)
+{
+    char level[8] = "";
+    if (sscanf(line, "%*24[0-9T:.Z-] %5[a-z] ", level) != 1)
+        (void)!sscanf(line, "{\"time\":\"%*24[0-9T:.Z-]\",\"level\":\"%5[a-z]\"", level);
+    return strcmp(level, level_names[LOG_DEBUG]) == 0 || strcmp(level, level_names[LOG_INFO]) == 0;
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
     if (level < threshold)

@@ -2,7 +2,7 @@
  * log - one line per event on standard error, as text or as JSON.
  *
  * A process calls log_open() once with its name; the supervisor relays its children's lines and
- * keeps the last one of each. An error is logged once, where it is handled. A line is at most
+ * keeps the last warning or error of each. An error is logged once, where it is handled. A line is at most
  * LOG_LINE_MAX bytes and is written with one write().
  */
 #ifndef STRATO_PROTO_BASE_LOG_H
@@ -16,6 +16,8 @@ enum { LOG_LINE_MAX = 2048 };
 /* name is borrowed for good ("stratod", "http-0"). Until it is called: text, level info. */
 void log_open(const char *name, enum log_level level, bool json);
 void log_set_level(enum log_level level);
+/* Whether a line that log_write() of some process has made is debug or info. */
+bool log_is_chatter(const char *line);
 enum log_level log_level(void);
 
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

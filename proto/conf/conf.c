@@ -76,13 +76,31 @@ static void blame(struct rules *rules, const char *section, const char *key, con
     rules->status = STATUS_INVALID;
 }
 
+/* 0.0.0.0 and [::]: every address of the machine. */
+static bool is_everything(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET)
+        return ((const struct sockaddr_in *)address)->sin_addr.s_addr == INADDR_ANY;
+    return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)address)->sin6_addr);
+}
+
+/* Whether one address takes what the other wants; [::] takes IPv4 too. */
+static bool takes(const struct sockaddr_storage *one, const struct sockaddr_storage *other)
+{
+    return is_everything(one) &&
+           (one->ss_family == AF_INET6 || one->ss_family == other->ss_family);
+}
+
 static bool same_address(const char *a, const char *b)
 {
     struct sockaddr_storage one, other;
     unsigned one_len = conf_address(a, &one), other_len = conf_address(b, &other);
     /* The port stands at the same place in both kinds of address. */
-    return one_len == other_len && ((struct sockaddr_in *)&one)->sin_port != 0 &&
-           memcmp(&one, &other, one_len) == 0;
+    uint16_t port = ((struct sockaddr_in *)&one)->sin_port;
+    if (port == 0 || port != ((struct sockaddr_in *)&other)->sin_port)
+        return false;
+    return (one_len == other_len && memcmp(&one, &other, one_len) == 0) || takes(&one, &other) ||
+           takes(&other, &one);
 }
 
 static void check_protocols(struct rules *rules)
@@ -92,7 +110,7 @@ static void check_protocols(struct rules *rules)
         blame(rules, "http", "enabled", "no protocol is enabled; nobody could connect");
     if (conf->http.enabled && conf->grpc.enabled &&
         same_address(conf->http.listen, conf->grpc.listen))
-        blame(rules, "grpc", "listen", "listen is the address of [http] already");
+        blame(rules, "grpc", "listen", "listen is the address of [http] already, or within it");
 }
 
 static void check_paths(struct rules *rules)

@@ -43,6 +43,7 @@ enum {
     RUN_BACKEND_CHANNEL = 1,  /* this worker's and lane's channel memfd */
     RUN_BACKEND_DOORBELL = 2, /* the store's eventfd */
     RUN_BACKEND_FDS = 3,
+    RUN_FD_ROSTER = 32, /* HTTP workers: see roster.h */
 
     /* stores */
     RUN_FD_ARENA = 7, /* arena memfd, read-write */

@@ -35,7 +35,7 @@ struct snapshot {
 
 /* ---- Directories ---- */
 
-static void remove_unfinished(const char *path)
+static void remove_one(const char *path)
 {
     char file[PATH_SIZE + 16];
     snprintf(file, sizeof file, "%s/data.mdb", path);
@@ -43,25 +43,30 @@ static void remove_unfinished(const char *path)
     rmdir(path);
 }
 
+/* Unfinished ones, and those that nobody has fetched. */
+static void remove_all(const struct snapshot *snapshot)
+{
+    char path[PATH_SIZE];
+    DIR *directory = opendir(snapshot->directory);
+    for (const struct dirent *entry; directory && (entry = readdir(directory));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", snapshot->directory, entry->d_name);
+        remove_one(path);
+    }
+    if (directory)
+        closedir(directory);
+}
+
 struct snapshot *snapshot_open(struct env *env)
 {
     struct snapshot *snapshot = calloc(1, sizeof *snapshot);
-    char path[PATH_SIZE];
     if (!snapshot)
         panic("out of memory");
     snapshot->env = env;
     env_path(env->path, "snapshots", snapshot->directory);
     pthread_mutex_init(&snapshot->lock, NULL);
-    DIR *directory = opendir(snapshot->directory);
-    for (const struct dirent *entry; directory && (entry = readdir(directory));) {
-        if (entry->d_name[0] != UNFINISHED_PREFIX || strcmp(entry->d_name, ".") == 0 ||
-            strcmp(entry->d_name, "..") == 0)
-            continue;
-        snprintf(path, sizeof path, "%s/%s", snapshot->directory, entry->d_name);
-        remove_unfinished(path);
-    }
-    if (directory)
-        closedir(directory);
+    remove_all(snapshot);
     return snapshot;
 }
 
@@ -102,7 +107,7 @@ static bool copy(const struct snapshot *snapshot, uint64_t *bytes_r, char *error
         done = false;
     }
     if (!done)
-        remove_unfinished(unfinished);
+        remove_one(unfinished);
     return done;
 }
 
@@ -151,11 +156,7 @@ static enum status start(struct snapshot *snapshot, const char *name, const char
 {
     snprintf(snapshot->name, sizeof snapshot->name, "%s", name);
     snprintf(snapshot->path, sizeof snapshot->path, "%s/%s", snapshot->directory, name);
-    if (access(snapshot->path, F_OK) == 0) {
-        *error_r = "there is a snapshot of this name already";
-        snapshot->name[0] = '\0';
-        return STATUS_INVALID;
-    }
+    remove_all(snapshot);
     if ((mkdir(snapshot->directory, 0700) != 0 && errno != EEXIST) ||
         !env_sync_directory(snapshot->env->path)) {
         snprintf(snapshot->error, sizeof snapshot->error, "cannot make the directory snapshots: %s",

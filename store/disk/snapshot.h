@@ -4,6 +4,9 @@
  * A thread reads one committed state and writes it to PATH/snapshots/NAME/data.mdb; the directory
  * has that name only when all of it is on disk. It is itself a data directory to start from. While
  * it is made, pages that are given back cannot be used again, so the database may grow.
+ *
+ * Who asked for it fetches and removes it. One that was left is removed before the next is made, and
+ * when the store starts.
  */
 #ifndef STRATO_STORE_DISK_SNAPSHOT_H
 #define STRATO_STORE_DISK_SNAPSHOT_H
@@ -15,7 +18,7 @@ enum { SNAPSHOT_NAME_MAX = 64 };
 
 struct snapshot;
 
-/* Removes what a predecessor has not finished. env is borrowed until snapshot_close(). */
+/* Removes what a predecessor has left. env is borrowed until snapshot_close(). */
 struct snapshot *snapshot_open(struct env *env);
 /* Waits for one that is being made. */
 void snapshot_close(struct snapshot **snapshot);

@@ -10,6 +10,7 @@ const struct ctl_word ctl_commands[] = {
      "a process (http-0), a kind (http, grpc, store) or all; no request is lost"},
     {"reload", "", "read the configuration file again; says what needs more than that"},
     {"log-level", "LEVEL", "debug, info, warn or error, for every process, until it is changed"},
+    {"backup", "FILE", "a copy of the disk backend's database, as it is at one moment"},
     {"check", "FILE", "print every problem of a configuration file; asks nobody"},
     {"stop", "", "stop everything, in order"},
 };

@@ -95,6 +95,8 @@ static int run(const struct options *options, const char *word, const char *argu
         return view_status(options);
     if (strcmp(word, "stats") == 0)
         return view_stats(options);
+    if (strcmp(word, "backup") == 0)
+        return view_backup(options, argument);
     if (strcmp(word, "check") == 0)
         return check_file(argument);
     return tell(options, word, argument);

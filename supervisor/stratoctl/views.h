@@ -1,5 +1,6 @@
 /*
- * views - what stratoctl shows: the processes (status.c), the figures (stats.c).
+ * views - what stratoctl does beyond passing words on: shows the processes (status.c) and the
+ * figures (stats.c), fetches a copy of the database (backup.c).
  */
 #ifndef STRATO_SUPERVISOR_STRATOCTL_VIEWS_H
 #define STRATO_SUPERVISOR_STRATOCTL_VIEWS_H
@@ -15,5 +16,6 @@ struct options {
 /* Each returns the exit status. */
 int view_status(const struct options *options);
 int view_stats(const struct options *options);
+int view_backup(const struct options *options, const char *path);
 
 #endif

@@ -15,7 +15,6 @@ from support import Load
 
 LONG = bool(os.environ.get("STRATO_LONG"))
 KEYS = int(os.environ.get("STRATO_KEYS", "5000000" if LONG else "200000"))
-SNAPSHOT = os.path.join(BIN, "..", "libexec", "strato", "strato-snapshot")
 
 
 def disk(**sections):
@@ -273,13 +272,34 @@ def test_a_second_instance():
 
 # ---- Snapshots ----
 
-def snapshot(strato, name):
-    done = subprocess.run([SNAPSHOT, strato.run_dir, name], capture_output=True, text=True,
-                          check=False, timeout=60)
-    return done.returncode, done.stdout.strip(), done.stderr
+def begin_backup(strato, path):
+    return subprocess.Popen(
+        [os.path.join(BIN, "stratoctl"), "--socket", os.path.join(strato.run_dir, "ctl.sock"),
+         "backup", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_snapshot_is_one_moment():
+def backup(strato, name):
+    """Makes one: (exit code, path, standard error)."""
+    path = os.path.join(strato.directory, name)
+    process = begin_backup(strato, path)
+    text, error = process.communicate(timeout=60)
+    assert process.returncode != 0 or text.startswith(path)
+    return process.returncode, path, error
+
+
+def restored(strato, path):
+    """A data directory with that backup as its database."""
+    directory = path + ".data"
+    os.mkdir(directory, 0o700)
+    shutil.copy(path, os.path.join(directory, "data.mdb"))
+    return directory
+
+
+def snapshots(strato):
+    return os.listdir(os.path.join(data(strato), "snapshots"))
+
+
+def test_a_backup_is_one_moment():
     """Made under load, it holds what was acknowledged before it, and can be started from."""
     with disk() as strato, Load(strato, clients=4) as load:
         client = strato.client()
@@ -291,42 +311,88 @@ def test_a_snapshot_is_one_moment():
             for number in range(50):
                 client.put("/counters/a?increment=1")
                 client.put("/counters/b?increment=1")
-            code, path, error = snapshot(strato, name)
+            code, path, error = backup(strato, name)
             assert code == 0, error
             paths.append(path)
-        assert snapshot(strato, "two")[0] == 1
-        assert snapshot(strato, "../up")[0] == 1
+        assert snapshots(strato) == []
         client.kv_put("after", b"2")
         figures = load.finish()
         assert figures["wrong"] == figures["failures"] == 0, figures
-        with disk(disk={"path": paths[1]}) as second:
+        with disk(disk={"path": restored(strato, paths[1])}) as second:
             client = second.client()
             assert client.kv_get("before").body == b"1"
             assert client.kv_get("after").status == 404
             values = [client.get(f"/counters/{name}").json()["value"] for name in "ab"]
             assert values == [100, 100]
             assert client.kv_put("after", b"3").status == 204
-        copy = os.path.join(strato.directory, "copy")
-        shutil.copytree(paths[0], copy)
-        with disk(disk={"path": copy}) as third:
+        with disk(disk={"path": restored(strato, paths[0])}) as third:
             assert third.client().get("/counters/a").json()["value"] == 50
 
 
-def test_a_store_killed_while_it_makes_a_snapshot():
+def test_a_backup_replaces_an_older_one_or_leaves_it():
     with disk() as strato:
-        client = strato.client()
-        for number in range(30):
-            client.kv_put(f"k{number}", b"x" * 1000000)
-        making = subprocess.Popen([SNAPSHOT, strato.run_dir, "name"], stdout=subprocess.PIPE)
+        strato.client().kv_put("k", b"1")
+        code, path, error = backup(strato, "file")
+        assert code == 0, error
+        size = os.stat(path).st_size
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        os.mkdir(path + ".unfinished")
+        code, _, error = backup(strato, "file")
+        assert code == 1 and "unfinished" in error
+        assert os.stat(path).st_size == size and snapshots(strato) == []
+        os.rmdir(path + ".unfinished")
+        strato.client().kv_put("k", b"x" * 1000000)
+        assert backup(strato, "file")[0] == 0
+        assert os.stat(path).st_size > size + 1000000
+        code, _, error = backup(strato, "absent/file")
+        assert code == 1 and "No such file or directory" in error
+
+
+def test_only_the_disk_backend_has_backups():
+    with Strato() as strato:
+        code, path, error = backup(strato, "file")
+        assert code == 1 and "no service has the disk backend" in error
+        assert not os.path.exists(path)
+
+
+def put_megabytes(strato, count):
+    client = strato.client()
+    for number in range(count):
+        assert client.kv_put(f"k{number}", b"x" * 1000000).status == 204
+
+
+def test_a_store_killed_while_it_makes_a_backup():
+    """It is asked again, and what it had begun is removed."""
+    with disk() as strato:
+        put_megabytes(strato, 30)
+        path = os.path.join(strato.directory, "file")
+        making = begin_backup(strato, path)
         until(lambda: os.path.isdir(os.path.join(data(strato), "snapshots")), "begun")
         old = strato.kill("store-disk")
         strato.wait_restarted("store-disk", old)
-        assert making.wait(60) in (0, 1)
-        making.stdout.close()
-        code, _, error = snapshot(strato, "other")
+        error = making.communicate(timeout=60)[1]
+        assert making.returncode == 0 or "No such file" in error, error
+        assert os.path.exists(path) == (making.returncode == 0)
+        code, _, error = backup(strato, "other")
         assert code == 0, error
-        names = os.listdir(os.path.join(data(strato), "snapshots"))
-        assert "other" in names and not [name for name in names if name.startswith(".")]
+        assert snapshots(strato) == []
+
+
+def test_an_interrupted_backup_leaves_nothing():
+    with disk() as strato:
+        put_megabytes(strato, 30)
+        path = os.path.join(strato.directory, "file")
+        for number in range(20):
+            making = begin_backup(strato, path)
+            time.sleep(0.005 * number)
+            making.send_signal(signal.SIGINT)
+            making.communicate(timeout=60)
+            assert os.path.exists(path) == (making.returncode == 0)
+            assert not os.path.exists(path + ".unfinished")
+            if making.returncode == 0:
+                os.unlink(path)
+        assert backup(strato, "other")[0] == 0
+        assert snapshots(strato) == []
 
 
 # ---- Many keys ----

@@ -5,11 +5,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 from faked import run
-from strato import Strato
+from strato import Strato, until
 
 SOURCE = os.path.join(os.path.dirname(__file__), "..", "..")
 MONITORING = os.path.join(SOURCE, "packaging", "monitoring")
@@ -30,6 +32,34 @@ def test_metrics_are_as_prometheus_wants_them():
         client.kv_put("key", b"value")
         client.kv_get("key")
         assert promtool("check", "metrics", text=client.get("/metrics").body.decode()) == ""
+
+
+def figures(strato, name):
+    """{process: value}"""
+    return {re.search(r'process="([^"]+)"', key)[1]: value
+            for key, value in strato.metrics().items() if key.startswith(name + "{")}
+
+
+def test_every_process_has_figures_on_any_worker():
+    with Strato({"grpc": {"enabled": "yes"}}) as strato:
+        everyone = {"stratod", *strato.pids()}
+        assert len(everyone) == 6
+        old = strato.kill("store-memory")
+        strato.wait_restarted("store-memory", old)
+        strato.wait_restarted("grpc-1", strato.kill("grpc-1", signal.SIGTERM))
+        until(lambda: sum(figures(strato, "strato_process_ready").values()) == 6, "ready")
+        expected = dict.fromkeys(everyone, 0)
+        for _ in range(10):  # each over a new connection, so at some worker
+            assert figures(strato, "strato_process_deaths_total")["store-memory"] == 1
+            assert figures(strato, "strato_process_restarts_total") == \
+                expected | {"store-memory": 1, "grpc-1": 1}
+        for name in ("cpu_seconds_total", "resident_memory_bytes", "start_time_seconds"):
+            seen = figures(strato, "strato_process_" + name)
+            assert seen.keys() == everyone and min(seen.values()) >= 0
+        assert min(figures(strato, "strato_process_resident_memory_bytes").values()) > 500_000
+        started = figures(strato, "strato_process_start_time_seconds")
+        assert all(abs(time.time() - at) < 120 for at in started.values())
+        assert started["store-memory"] > started["stratod"]
 
 
 def test_rules():

@@ -21,7 +21,7 @@ def test_contract_of_descriptors():
         log = strato.log()
         found = re.findall(r"^descriptors ([\d ]+)$", log, re.MULTILINE)
         # store: 0-7 and two per channel; worker: 0-7 and three for its one store
-        assert sorted(len(line.split()) for line in found) == [11, 11, 11, 8 + 2 * 10]
+        assert sorted(len(line.split()) for line in found) == [12, 12, 12, 8 + 2 * 10]
         for line in found:
             numbers = sorted(map(int, line.split()))
             assert numbers == list(range(len(numbers)))
@@ -59,7 +59,7 @@ def test_port_in_use():
         code, log = strato.fails()
         strato.remove()
     assert code == 1
-    assert f"cannot listen on {address}: Address already in use\n" in log
+    assert f"cannot listen on {address} ([http] listen): Address already in use\n" in log
     assert "descriptors" not in log
 
 

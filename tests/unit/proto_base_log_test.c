@@ -59,6 +59,45 @@ static void json_is_one_escaped_line(void **state)
     assert_ptr_equal(strchr(caught, '\n'), caught + strlen(caught) - 1);
 }
 
+static void write_debug(void)
+{
+    log_debug(" warn and error");
+}
+
+static void write_info(void)
+{
+    log_info(" warn and error");
+}
+
+static void write_warn(void)
+{
+    log_warn(" info and debug");
+}
+
+static void write_error(void)
+{
+    log_error("{\"level\":\"info\"");
+}
+
+static void chatter_is_debug_and_info(void **state)
+{
+    (void)state;
+    for (int json = 0; json < 2; json++) {
+        log_open("unit-0", LOG_DEBUG, json);
+        catch_log(write_debug);
+        assert_true(log_is_chatter(caught));
+        catch_log(write_info);
+        assert_true(log_is_chatter(caught));
+        catch_log(write_warn);
+        assert_false(log_is_chatter(caught));
+        catch_log(write_error);
+        assert_false(log_is_chatter(caught));
+    }
+    assert_false(log_is_chatter(""));
+    assert_false(log_is_chatter("terminate called after info "));
+    assert_false(log_is_chatter("{\"time\":"));
+}
+
 static void write_long(void)
 {
     log_error("%0*d", 3 * LOG_LINE_MAX, 7);
@@ -115,6 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_is_one_line),
         cmocka_unit_test(json_is_one_escaped_line),
+        cmocka_unit_test(chatter_is_debug_and_info),
         cmocka_unit_test(a_line_has_a_longest_length),
         cmocka_unit_test(levels_below_the_threshold_are_silent),
     };

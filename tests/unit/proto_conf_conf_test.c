@@ -94,7 +94,16 @@ static void protocols(void **state)
     set("http", "enabled", "yes");
     set("grpc", "enabled", "yes");
     set("grpc", "listen", "127.0.0.1:8081");
-    check("here: listen is the address of [http] already\n");
+    check("here: listen is the address of [http] already, or within it\n");
+    set("grpc", "listen", "0.0.0.0:8081");
+    check("here: listen is the address of [http] already, or within it\n");
+    set("grpc", "listen", "[::]:8081");
+    check("here: listen is the address of [http] already, or within it\n");
+    set("http", "listen", "[::1]:8081");
+    set("grpc", "listen", "0.0.0.0:8081");
+    check("");
+    set("grpc", "listen", "[::1]:8082");
+    check("");
     set("http", "listen", "127.0.0.1:0");
     set("grpc", "listen", "127.0.0.1:0");
     check("");

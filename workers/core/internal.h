@@ -133,6 +133,9 @@ void core_enter(struct core *core, struct core_store *store, struct core_call *c
 void core_ready_poll(struct core *core, uint64_t now_ns);
 void core_stats_poll(struct core *core, uint64_t now_ns);
 void core_stats_close(struct core *core);
+/* stats.c: adds a sample to the collection under way; processes.c: adds those of the processes. */
+void core_stats_add(struct core *core, const Strato__Control__Sample *sample);
+void core_processes_add(struct core *core);
 /* waiter.c: who waits for either. */
 void core_waiter_add(struct core_waiter **list, struct core_waiter waiter);
 void core_waiter_remove(struct core_waiter **list, const void *context);

@@ -1,5 +1,5 @@
 /*
- * stats - collects the figures of every store, and of this process, into Prometheus text.
+ * stats - collects the figures of every store, and of every process, into Prometheus text.
  *
  * One collection at a time: who asks while one is under way shares it. What a store says is
  * checked and bounded, so that it cannot break the text's format.
@@ -7,8 +7,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "proto/base/clock.h"
 #include "workers/core/internal.h"
@@ -44,8 +42,9 @@ static bool good_text(const char *text)
     return strlen(text) <= TEXT_MAX && !strpbrk(text, "\r\n");
 }
 
-static void add(struct core_samples *samples, const Strato__Control__Sample *from)
+void core_stats_add(struct core *core, const Strato__Control__Sample *from)
 {
+    struct core_samples *samples = &core->samples;
     if (samples->count >= SAMPLES_MAX || !good_name(from->name) || !good_text(from->labels) ||
         !good_text(from->help))
         return;
@@ -66,51 +65,6 @@ static void add(struct core_samples *samples, const Strato__Control__Sample *fro
         .counter = from->counter,
     };
     samples->count++;
-}
-
-/* ---- This process's own ---- */
-
-static void add_own(struct core *core, const char *name, const char *help, bool counter,
-                    double value)
-{
-    char labels[64];
-    snprintf(labels, sizeof labels, "process=\"%s\"", core->child->name);
-    Strato__Control__Sample sample = STRATO__CONTROL__SAMPLE__INIT;
-    sample.name = (char *)name;
-    sample.help = (char *)help;
-    sample.labels = labels;
-    sample.counter = counter;
-    sample.value = value;
-    add(&core->samples, &sample);
-}
-
-static double resident_bytes(void)
-{
-    unsigned long long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (!file)
-        return 0;
-    if (fscanf(file, "%*u %llu", &pages) != 1)
-        pages = 0;
-    fclose(file);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
-static double cpu_seconds(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
-static void add_process(struct core *core)
-{
-    add_own(core, "strato_process_cpu_seconds_total", "CPU time used by a process.", true,
-            cpu_seconds());
-    add_own(core, "strato_process_resident_memory_bytes",
-            "Memory of a process that is in RAM, shared mappings included.", false,
-            resident_bytes());
 }
 
 /* ---- The text ---- */
@@ -213,14 +167,14 @@ static void store_answered(void *context, enum status status, struct bytes data)
         return;
     const Strato__Control__StatsReply *reply = (const void *)data.data;
     for (size_t i = 0; i < reply->n_samples; i++)
-        add(&store->core->samples, reply->samples[i]);
+        core_stats_add(store->core, reply->samples[i]);
 }
 
 static void collect(struct core *core, uint64_t now_ns)
 {
     struct core_store *store;
     core->stats_deadline_ns = now_ns + (uint64_t)CORE_INQUIRY_MS * 1000000;
-    add_process(core);
+    core_processes_add(core);
     CORE_EACH_STORE(core, store)
     {
         store->stats_job = transfer_stats(store->transfer, store_answered, store);

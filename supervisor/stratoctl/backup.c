@@ -1,0 +1,221 @@
+/*
+ * backup - a copy of the disk backend's database: store-disk makes a snapshot of one moment beside
+ * its data, and this fetches it. Fails by a line on standard error; then there is no new FILE, and
+ * an old one is as it was.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <libgen.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/base/clock.h"
+#include "proto/link/link.h"
+#include "proto/run/run.h"
+#include "supervisor/stratoctl/ask.h"
+#include "supervisor/stratoctl/table.h"
+#include "supervisor/stratoctl/views.h"
+
+enum {
+    ASK_MS = 100,        /* between two questions whether it is made */
+    PATIENCE_MS = 10000, /* without any answer; a store that is restarted meanwhile is asked again */
+    PATH_SIZE = 4096 + 64,
+    PIECE = 1 << 24,
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+static bool failed(const char *what, const char *why)
+{
+    fprintf(stderr, "stratoctl: %s: %s\n", what, why);
+    return false;
+}
+
+/* ---- Having the store make it ---- */
+
+/* Asks once. NULL when there is no answer in time. */
+static Strato__Control__Reply *ask_store(struct link_client *link, char *name)
+{
+    static uint32_t id;
+    Strato__Control__Request request = STRATO__CONTROL__REQUEST__INIT;
+    Strato__Control__Snapshot snapshot = STRATO__CONTROL__SNAPSHOT__INIT;
+    Strato__Control__Reply *reply = NULL;
+    uint64_t sent_on = 0; /* the connection that it went out on; the first is 1 */
+    uint64_t until_ms = clock_ms() + PATIENCE_MS;
+    snapshot.name = name;
+    request.id = ++id;
+    request.body_case = STRATO__CONTROL__REQUEST__BODY_SNAPSHOT;
+    request.snapshot = &snapshot;
+    for (uint64_t now = clock_ms(); !reply && now < until_ms && !interrupted; now = clock_ms()) {
+        struct pollfd fd = {.fd = link_client_fd(link), .events = POLLIN};
+        uint64_t epoch = link_client_epoch(link);
+        if (sent_on != epoch && link_client_send(link, &request))
+            sent_on = epoch;
+        poll(&fd, 1, 20);
+        link_client_tick(link, clock_ms());
+        reply = link_client_receive(link);
+        if (reply && reply->id != request.id) {
+            strato__control__reply__free_unpacked(reply, NULL);
+            reply = NULL;
+        }
+    }
+    return reply;
+}
+
+/* Takes an answer: true when the snapshot is there, and its directory. *more_r: ask again. */
+static bool take_reply(const Strato__Control__Reply *reply, char *directory, bool *more_r)
+{
+    *more_r = false;
+    if (interrupted)
+        return failed("backup", "interrupted");
+    if (!reply)
+        return failed("store-disk", "no answer");
+    if (reply->status != STATUS_OK)
+        return failed("store-disk", *reply->error ? reply->error
+                                                  : status_info((enum status)reply->status)->text);
+    if (reply->body_case != STRATO__CONTROL__REPLY__BODY_SNAPSHOT ||
+        strlen(reply->snapshot->path) >= PATH_SIZE - 16)
+        return failed("store-disk", "it is of another version");
+    *more_r = !reply->snapshot->done;
+    snprintf(directory, PATH_SIZE, "%s", reply->snapshot->path);
+    return reply->snapshot->done;
+}
+
+static bool make_snapshot(const char *run_dir, char *directory)
+{
+    struct conf conf = {0};
+    char url[RUN_URL_MAX], reason[256], name[64];
+    bool done = false;
+    snprintf(conf.run_dir, sizeof conf.run_dir, "%s", run_dir);
+    snprintf(name, sizeof name, "backup-%" PRIu64 "-%d", clock_wall_ms(), (int)getpid());
+    run_link_url(&conf, BACKEND_DISK, url);
+    struct link_client *link = link_client_open(url, reason, sizeof reason);
+    if (!link)
+        return failed("store-disk", reason);
+    for (bool more = true; more;) {
+        Strato__Control__Reply *reply = ask_store(link, name);
+        done = take_reply(reply, directory, &more);
+        if (reply)
+            strato__control__reply__free_unpacked(reply, NULL);
+        if (more)
+            poll(NULL, 0, ASK_MS);
+    }
+    link_client_close(&link);
+    return done;
+}
+
+/* ---- Fetching it ---- */
+
+/* The number of bytes; -1 when it failed (errno). */
+static int64_t copy(int from, int to)
+{
+    int64_t total = 0;
+    ssize_t n;
+    while ((n = copy_file_range(from, NULL, to, NULL, PIECE, 0)) > 0 && !interrupted)
+        total += n;
+    if (interrupted)
+        errno = EINTR;
+    return n == 0 && fsync(to) == 0 ? total : -1;
+}
+
+static bool sync_directory_of(const char *path)
+{
+    char text[PATH_SIZE];
+    snprintf(text, sizeof text, "%s", path);
+    int fd = open(dirname(text), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool synced = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return synced;
+}
+
+/* The file has its name only when all of it is on disk. */
+static bool fetch(const char *source, const char *path)
+{
+    char unfinished[PATH_SIZE];
+    if (snprintf(unfinished, sizeof unfinished, "%s.unfinished", path) >= PATH_SIZE - 1)
+        return failed(path, strerror(ENAMETOOLONG));
+    int from = open(source, O_RDONLY | O_CLOEXEC);
+    if (from < 0)
+        return failed(source, strerror(errno));
+    int to = open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int64_t size = to >= 0 ? copy(from, to) : -1;
+    bool done = size >= 0 && rename(unfinished, path) == 0 && sync_directory_of(path);
+    int error = errno;
+    close(from);
+    if (to >= 0)
+        close(to);
+    if (done) {
+        const char *bytes = table_bytes((double)size);
+        printf("%s: %s bytes\n", path, bytes + (*bytes == '>'));
+        return true;
+    }
+    if (to >= 0)
+        unlink(unfinished);
+    return failed(unfinished, strerror(error));
+}
+
+static bool back_up(const char *run_dir, const char *path)
+{
+    char directory[PATH_SIZE] = "", source[PATH_SIZE + 16];
+    if (!make_snapshot(run_dir, directory))
+        return false;
+    snprintf(source, sizeof source, "%s/data.mdb", directory);
+    bool done = fetch(source, path);
+    if (unlink(source) != 0 || rmdir(directory) != 0)
+        fprintf(stderr, "stratoctl: %s stays there: %s\n", directory, strerror(errno));
+    return done;
+}
+
+/* ---- Whether it can be ---- */
+
+/* The row of a process. */
+static const json_t *row_called(const json_t *rows, const char *name)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(rows, i, row)
+    {
+        const char *text = json_string_value(json_object_get(row, "name"));
+        if (text && strcmp(text, name) == 0)
+            return row;
+    }
+    return NULL;
+}
+
+static bool check_and_back_up(const json_t *rows, const char *path)
+{
+    const json_t *store = row_called(rows, "store-disk");
+    const char *run_dir = json_string_value(json_object_get(json_array_get(rows, 0), "run_dir"));
+    if (!store || !run_dir)
+        return failed("backup", "no service has the disk backend, which alone can be backed up here");
+    pid_t pid = (pid_t)json_integer_value(json_object_get(store, "pid"));
+    if (pid > 0 && kill(pid, 0) != 0 && errno == EPERM)
+        return failed("backup", "only root and the service's own user may read its data");
+    return back_up(run_dir, path);
+}
+
+int view_backup(const struct options *options, const char *path)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    json_t *rows = NULL;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    if (!ask(options->socket, "status", true, &rows))
+        return 1;
+    bool done = check_and_back_up(rows, path);
+    json_decref(rows);
+    return done ? 0 : 1;
+}
