@@ -240,9 +240,11 @@ enum status shared_open(struct shared *shared, struct conf *conf, struct buffer 
     shared->life_write = life[1];
     enum status status = make_backends(shared, conf, why);
     if (status == STATUS_OK && conf->http.enabled)
-        status = listen_patiently(PROTOCOL_HTTP, conf->http.listen, &shared->listen[PROTOCOL_HTTP], why);
+        status =
+            listen_patiently(PROTOCOL_HTTP, conf->http.listen, &shared->listen[PROTOCOL_HTTP], why);
     if (status == STATUS_OK && conf->grpc.enabled)
-        status = listen_patiently(PROTOCOL_GRPC, conf->grpc.listen, &shared->listen[PROTOCOL_GRPC], why);
+        status =
+            listen_patiently(PROTOCOL_GRPC, conf->grpc.listen, &shared->listen[PROTOCOL_GRPC], why);
     return status == STATUS_OK ? shared_set_config(shared, conf, why) : status;
 }
 

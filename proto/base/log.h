@@ -2,8 +2,8 @@
  * log - one line per event on standard error, as text or as JSON.
  *
  * A process calls log_open() once with its name; the supervisor relays its children's lines and
- * keeps the last warning or error of each. An error is logged once, where it is handled. A line is at most
- * LOG_LINE_MAX bytes and is written with one write().
+ * keeps the last warning or error of each. An error is logged once, where it is handled. A line is
+ * at most LOG_LINE_MAX bytes and is written with one write().
  */
 #ifndef STRATO_PROTO_BASE_LOG_H
 #define STRATO_PROTO_BASE_LOG_H

@@ -87,8 +87,7 @@ static bool is_everything(const struct sockaddr_storage *address)
 /* Whether one address takes what the other wants; [::] takes IPv4 too. */
 static bool takes(const struct sockaddr_storage *one, const struct sockaddr_storage *other)
 {
-    return is_everything(one) &&
-           (one->ss_family == AF_INET6 || one->ss_family == other->ss_family);
+    return is_everything(one) && (one->ss_family == AF_INET6 || one->ss_family == other->ss_family);
 }
 
 static bool same_address(const char *a, const char *b)

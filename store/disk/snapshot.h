@@ -5,8 +5,8 @@
  * has that name only when all of it is on disk. It is itself a data directory to start from. While
  * it is made, pages that are given back cannot be used again, so the database may grow.
  *
- * Who asked for it fetches and removes it. One that was left is removed before the next is made, and
- * when the store starts.
+ * Who asked for it fetches and removes it. One that was left is removed before the next is made,
+ * and when the store starts.
  */
 #ifndef STRATO_STORE_DISK_SNAPSHOT_H
 #define STRATO_STORE_DISK_SNAPSHOT_H

@@ -24,7 +24,7 @@
 
 enum {
     ASK_MS = 100,        /* between two questions whether it is made */
-    PATIENCE_MS = 10000, /* without any answer; a store that is restarted meanwhile is asked again */
+    PATIENCE_MS = 10000, /* without an answer; who is restarted meanwhile is asked again */
     PATH_SIZE = 4096 + 64,
     PIECE = 1 << 24,
 };
@@ -83,8 +83,8 @@ static bool take_reply(const Strato__Control__Reply *reply, char *directory, boo
     if (!reply)
         return failed("store-disk", "no answer");
     if (reply->status != STATUS_OK)
-        return failed("store-disk", *reply->error ? reply->error
-                                                  : status_info((enum status)reply->status)->text);
+        return failed("store-disk",
+                      *reply->error ? reply->error : status_info((enum status)reply->status)->text);
     if (reply->body_case != STRATO__CONTROL__REPLY__BODY_SNAPSHOT ||
         strlen(reply->snapshot->path) >= PATH_SIZE - 16)
         return failed("store-disk", "it is of another version");
@@ -200,7 +200,8 @@ static bool check_and_back_up(const json_t *rows, const char *path)
     const json_t *store = row_called(rows, "store-disk");
     const char *run_dir = json_string_value(json_object_get(json_array_get(rows, 0), "run_dir"));
     if (!store || !run_dir)
-        return failed("backup", "no service has the disk backend, which alone can be backed up here");
+        return failed("backup",
+                      "no service has the disk backend, which alone can be backed up here");
     pid_t pid = (pid_t)json_integer_value(json_object_get(store, "pid"));
     if (pid > 0 && kill(pid, 0) != 0 && errno == EPERM)
         return failed("backup", "only root and the service's own user may read its data");

@@ -10,7 +10,7 @@ import time
 import grpc
 from client import Disconnected
 from rpc import Rpc
-from strato import SANITIZED, Strato
+from strato import SANITIZED, Strato, until
 from support import Load
 from test_control import ctl, status
 
@@ -130,6 +130,13 @@ def replace(path, old, new):
     os.rename(path + ".new", path)
 
 
+def met(strato):
+    """{(worker, its release)} whom the store that runs now has met."""
+    store = strato.pids()["store-memory"]
+    return set(re.findall(
+        rf"store-memory\[{store}\]: (\S+) is here \(channel \d+, release ([\d.]+)\)", strato.log()))
+
+
 def test_data_survives_and_new_programs_are_taken_up(tmp_path):
     """An upgrade in place: new files, then a rolling restart. Old workers meet the new store on the
     way."""
@@ -151,14 +158,12 @@ def test_data_survives_and_new_programs_are_taken_up(tmp_path):
                     following.encode() + b"\0")
         replaced = {name: os.readlink(f"/proc/{pid}/exe") for name, pid in strato.pids().items()}
         assert all(exe.endswith(" (deleted)") for exe in replaced.values())
+        ctl(strato, "restart", "store")
+        until(lambda: met(strato) >= {("http-0", release), ("http-1", release)}, "old met new")
         ctl(strato, "restart", "all")
         for pid in strato.pids().values():
             assert os.readlink(f"/proc/{pid}/exe").startswith(libexec + "/strato-")
             assert not os.readlink(f"/proc/{pid}/exe").endswith("(deleted)")
         assert strato.client().kv_get("kept").body == b"value"
         judge(load.finish())
-        store = strato.pids()["store-memory"]
-        met = re.findall(rf"store-memory\[{store}\]: (\S+) is here \(channel \d+, release ([\d.]+)\)",
-                         strato.log())
-        assert {("http-0", release), ("http-1", release)} <= set(met), met
-        assert {("http-0", following), ("http-1", following)} <= set(met), met
+        until(lambda: met(strato) >= {("http-0", following), ("http-1", following)}, "all new")

@@ -107,9 +107,9 @@ void core_count(struct core *core, unsigned figure, uint64_t add);
 void core_gauge(struct core *core, unsigned figure, uint64_t value);
 
 /*
- * Asks every store for its stats and collects them, with those of the processes, as Prometheus text.
- * Done is called by core_poll() once, with text borrowed for the call; stores that do not answer
- * within 1 s are left out.
+ * Asks every store for its stats and collects them, with those of the processes, as Prometheus
+ * text. Done is called by core_poll() once, with text borrowed for the call; stores that do not
+ * answer within 1 s are left out.
  */
 void core_stats(struct core *core, void (*done)(void *context, struct bytes text), void *context);
 void core_stats_cancel(struct core *core, void *context);

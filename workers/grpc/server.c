@@ -35,8 +35,8 @@ enum {
     KEEPALIVE_WAIT_MS = 20000, /* how long it waits for the answer */
     DRAIN_TURN_MS = 20,        /* how often draining is looked at */
 };
-#define TURN_NS 1000000000u /* each thread comes round at least so often */
-#define QUIET_NS 1000000000u /* draining: no call for so long, and nobody will send one any more */
+#define TURN_NS  1000000000u /* each thread comes round at least so often */
+#define QUIET_NS 1000000000u /* draining: then nobody will send a call any more */
 
 static char tag_stop, tag_core;
 
@@ -183,7 +183,7 @@ static void *run_queue(void *context)
 {
     struct rpc_server *server = context;
     const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);
-    gpr_timespec rest_at = at_once; /* at the latest; to ask the clock at each event would be dear */
+    gpr_timespec rest_at = at_once; /* asking the clock at each event would be dear */
     bool block = false;
     for (;;) {
         grpc_event event =
