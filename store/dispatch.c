@@ -7,6 +7,7 @@
  */
 #include "store/dispatch.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,9 @@ struct dispatch {
 static void publish(struct dispatch *dispatch, uint32_t channel, uint64_t sequence,
                     const struct reply *reply)
 {
+    if (log_level() == LOG_DEBUG)
+        log_debug("request %" PRIu32 ".%" PRIu64 ": %s", channel, sequence,
+                  status_info(reply->status)->name);
     struct channel_store *end = &dispatch->ends[channel];
     struct channel_completion *slot = channel_store_slot(end);
     bool large = reply->value.len > sizeof slot->payload;
@@ -125,6 +129,9 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
         .number = submission->number,
         .expiry_ms = submission->expiry_ms,
     };
+    if (log_level() == LOG_DEBUG) /* as the worker calls it, see workers/core/core.c */
+        log_debug("request %" PRIu32 ".%" PRIu64 ": %s %.*s", channel, sequence,
+                  op_info(call.request.op)->name, (int)submission->key_len, submission->payload);
     bool staged = value_of(dispatch, channel, submission, &call.request.value);
     if (staged && !is_meaningful(&call.request)) {
         dispatch->refused++;

@@ -117,8 +117,10 @@ def together(instances, seconds, script):
 
 
 def several_instances(options, verdicts):
+    """Each with one worker, since they share this machine's processors."""
     with Cluster(node_timeout=5000) as cluster, contextlib.ExitStack() as stack:
-        instances = [stack.enter_context(Strato(cluster.settings())) for _ in range(3)]
+        settings = cluster.settings() | {"http": {"workers": 1}}
+        instances = [stack.enter_context(Strato(settings)) for _ in range(3)]
         assert instances[0].client().kv_put("hot", VALUE.encode()).status == 204
         rates, spent, elapsed = {}, {}, collections.Counter()
         for _ in range(options.runs):

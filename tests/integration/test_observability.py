@@ -62,6 +62,22 @@ def test_every_process_has_figures_on_any_worker():
         assert started["store-memory"] > started["stratod"]
 
 
+def test_a_request_has_one_name_in_worker_and_store():
+    with Strato({"strato": {"log_level": "debug"}}) as strato:
+        client = strato.client()
+        client.kv_put("some key", b"value")
+        client.kv_put("large", b"x" * 200000)
+        assert client.kv_get("some key").body == b"value"
+        name = until(lambda: re.search(
+            r"http-\d\[\d+\]: request (\d+\.\d+): KVPut some key: ok after \d+ us",
+            strato.log()), "the worker's line")[1]
+        assert re.search(rf"store-memory\[\d+\]: request {name}: KVPut some key\n", strato.log())
+        assert re.search(rf"store-memory\[\d+\]: request {name}: ok\n", strato.log())
+        assert re.search(r"request \d+\.\d+: KVPut large: ok after", strato.log())
+        until(lambda: re.search(r"request \d+\.local: KVGet some key: ok", strato.log()), "local")
+        assert "value" not in strato.log()
+
+
 def test_rules():
     promtool("check", "rules", os.path.join(MONITORING, "alerts.yml"))
 

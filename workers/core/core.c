@@ -3,6 +3,7 @@
  * cannot be used, and by panic when memory runs out.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -128,12 +129,31 @@ static void count_ended(struct core *core, const struct core_call *call)
 
 /* ---- A call's beginning and end ---- */
 
+/* At debug level. A request is called CHANNEL.SEQUENCE, here as in the store: its place in the ring
+ * (the last one, when it was submitted again). */
+static void trace(const struct core *core, const struct core_call *call, const char *sequence)
+{
+    const struct request *request = &call->request;
+    log_debug("request %u.%s: %s %.*s: %s after %" PRIu64 " us", core->child->channel, sequence,
+              op_info(request->op)->name, (int)request->key.len, (const char *)request->key.data,
+              status_info(call->reply.status)->name, (clock_ns() - call->state.started_ns) / 1000);
+}
+
+static void trace_submitted(const struct core *core, const struct core_call *call)
+{
+    char sequence[24];
+    snprintf(sequence, sizeof sequence, "%" PRIu64, call->state.sequence);
+    trace(core, call, sequence);
+}
+
 /* Answered at once: status, and error unless it is STATUS_OK. */
 static bool answer(struct core *core, struct core_call *call, enum status status, const char *error)
 {
     call->reply.status = status;
     call->error = error;
     count_ended(core, call);
+    if (log_level() == LOG_DEBUG)
+        trace(core, call, "local");
     return true;
 }
 
@@ -164,6 +184,8 @@ void core_end(struct core_call *call, enum status status)
     call->error = core_error_text(store, status, op_info(call->request.op)->write);
     if (call != &store->probe)
         count_ended(core, call);
+    if (log_level() == LOG_DEBUG)
+        trace_submitted(core, call);
     core->ended++;
     call->done(call);
 }

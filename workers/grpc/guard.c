@@ -3,6 +3,7 @@
  */
 #include "workers/grpc/guard.h"
 
+#include <pthread.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -37,17 +38,14 @@ void rpc_guard_connection(struct rpc_server *server)
     server->guard.useful_ns += CONNECTION_NS;
 }
 
-static uint64_t clock_of(clockid_t clock)
+/* What the queue thread has, which does gRPC's reading. */
+static uint64_t worked_ns(const struct rpc_server *server)
 {
-    struct timespec t;
-    clock_gettime(clock, &t);
+    struct timespec t = {0};
+    clockid_t clock;
+    if (pthread_getcpuclockid(server->queue_thread, &clock) == 0)
+        clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* What all threads but this one have worked. */
-static uint64_t worked_ns(void)
-{
-    return clock_of(CLOCK_PROCESS_CPUTIME_ID) - clock_of(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* At once: what it has sent and nobody has read yet is dropped too. */
@@ -61,7 +59,7 @@ static void disconnect(int fd)
 static void look(struct rpc_server *server, uint64_t now_ns)
 {
     struct rpc_guard *guard = &server->guard;
-    uint64_t work_ns = worked_ns() - guard->worked_ns;
+    uint64_t work_ns = worked_ns(server) - guard->worked_ns;
     if (work_ns < WORK_NS)
         return;
     struct rpc_excess excess = rpc_accept_excess(server);
@@ -73,7 +71,7 @@ static void look(struct rpc_server *server, uint64_t now_ns)
     if (wasted && excess.most >= FLOOD)
         disconnect(excess.worst);
     rpc_accept_mark(server);
-    *guard = (struct rpc_guard){.worked_ns = worked_ns(), .since_ns = now_ns};
+    *guard = (struct rpc_guard){.worked_ns = worked_ns(server), .since_ns = now_ns};
 }
 
 uint64_t rpc_guard_poll(struct rpc_server *server, uint64_t now_ns)

@@ -198,7 +198,9 @@ static void *run_queue(void *context)
             stay_awake(server);
             block = !server->busy && server->cork.count == 0;
         } else {
+            uint64_t start_ns = clock_ns();
             uint64_t wait_ns = rest(server);
+            rpc_guard_work(server, clock_ns() - start_ns);
             server->busy = wait_ns == 0;
             block = !server->busy;
             rest_at = after(earlier(wait_ns, TURN_NS));
@@ -299,8 +301,7 @@ static void beat(struct rpc_server *server)
 
 void rpc_server_run(struct rpc_server *server)
 {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, run_queue, server) != 0)
+    if (pthread_create(&server->queue_thread, NULL, run_queue, server) != 0)
         run_child_fail(RUN_EXIT_FAILURE, "pthread_create: %s", strerror(errno));
     while (!server->gone) {
         wait_for_events(server, turn(server));
@@ -308,7 +309,7 @@ void rpc_server_run(struct rpc_server *server)
     }
     rpc_goaway_finish();
     grpc_completion_queue_shutdown(server->queue);
-    pthread_join(thread, NULL);
+    pthread_join(server->queue_thread, NULL);
     grpc_server_destroy(server->grpc);
     grpc_completion_queue_destroy(server->queue);
     rpc_accept_close(server);

@@ -41,6 +41,7 @@ struct rpc_server {
     struct run_child *child;
     grpc_server *grpc;
     grpc_completion_queue *queue;
+    pthread_t queue_thread;
     int epoll_fd;
     struct rpc_accept accept;
     uint64_t drain_end_ns;

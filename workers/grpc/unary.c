@@ -265,17 +265,6 @@ static uint64_t deadline_ns(gpr_timespec deadline)
     return at.tv_sec < 0 ? 1 : (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
 }
 
-static bool decode(struct rpc_unary *unary, struct rpc_input *input)
-{
-    struct request *request = &unary->core.request;
-    if (input->message.len < LARGE)
-        return unary->method->decode(input, request);
-    uint64_t start_ns = clock_ns();
-    bool good = unary->method->decode(input, request);
-    rpc_guard_work(unary->call.server, clock_ns() - start_ns);
-    return good;
-}
-
 static void begin(struct rpc_unary *unary)
 {
     struct rpc_call *call = &unary->call;
@@ -292,7 +281,7 @@ static void begin(struct rpc_unary *unary)
     }
     unary->bytes = input.message.len;
     core->request = (struct request){.op = unary->method->op};
-    if (!decode(unary, &input)) {
+    if (!unary->method->decode(&input, &core->request)) {
         refuse(unary, input.error);
         return;
     }
@@ -316,7 +305,13 @@ static void run_arrived(struct rpc_tag *tag, bool ok)
     if (server->draining)
         server->last_call_ns = clock_ns();
     post_more(server, unary->method);
+    if (!unary->call.payload || grpc_byte_buffer_length(unary->call.payload) < LARGE) {
+        begin(unary);
+        return;
+    }
+    uint64_t start_ns = clock_ns();
     begin(unary);
+    rpc_guard_work(server, clock_ns() - start_ns);
 }
 
 /* The call is over; if the client gave it up, nobody waits for the core's answer any more. */
