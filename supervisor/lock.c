@@ -19,8 +19,8 @@ static enum status failed(struct buffer *why, const char *what, const char *path
     return STATUS_UNAVAILABLE;
 }
 
-/* Like mkdir -p; errors show when the directory is used. */
-static void make_directories(const char *path)
+/* Like mkdir -p. Returns why the last one could not be made (errno), or 0. */
+static int make_directories(const char *path)
 {
     char part[CONF_TEXT_MAX];
     snprintf(part, sizeof part, "%s", path);
@@ -31,15 +31,18 @@ static void make_directories(const char *path)
         mkdir(part, 0700);
         *p = '/';
     }
-    mkdir(part, 0700);
+    return mkdir(part, 0700) == 0 ? 0 : errno;
 }
 
 /* The sockets in it must be out of other users' reach: nobody else may put files there. */
 static enum status check_directory(const char *run_dir, struct buffer *why)
 {
     struct stat stat_;
-    if (stat(run_dir, &stat_) < 0)
+    int error = make_directories(run_dir);
+    if (stat(run_dir, &stat_) < 0) {
+        errno = error;
         return failed(why, "make run_dir", run_dir);
+    }
     if (S_ISDIR(stat_.st_mode) && (stat_.st_mode & 022) == 0)
         return STATUS_OK;
     buffer_append_format(why, "run_dir %s %s", run_dir,
@@ -62,7 +65,6 @@ static enum status refused(int fd, const char *run_dir, struct buffer *why)
 enum status lock_take(const char *run_dir, int *fd_r, struct buffer *why)
 {
     char path[CONF_TEXT_MAX + 8];
-    make_directories(run_dir);
     if (check_directory(run_dir, why) != STATUS_OK)
         return STATUS_UNAVAILABLE;
     snprintf(path, sizeof path, "%s/lock", run_dir);

@@ -64,6 +64,16 @@ def test_port_in_use():
     assert "descriptors" not in log
 
 
+def test_run_dir_that_cannot_be_made():
+    strato = Faked()
+    strato.settings["strato"]["run_dir"] = "/proc/strato-run"
+    strato.write_config()
+    code, log = strato.fails()
+    strato.remove()
+    assert code == 1
+    assert "cannot make run_dir /proc/strato-run: " in log
+
+
 def test_run_dir_of_others_is_refused():
     strato = Faked()
     os.mkdir(strato.run_dir)
