@@ -21,7 +21,7 @@ help:
 	@echo "make test    every test: unit, conformance, integration, fuzz; with and without sanitizers"
 	@echo "make test-long   the tests that are scaled down in make test, at full size"
 	@echo "make bench   speed, side by side with a bare epoll loop and with webdis + Redis"
-	@echo "make bench-redis  the same for Strato in front of Redis, and of a Redis Cluster"
+	@echo "make bench-grpc, bench-disk, bench-redis   the same for gRPC, the disk backend, Redis"
 	@echo "make lint    clang-format and clang-tidy; make format formats in place"
 	@echo "make clean   removes build/"
 

@@ -10,11 +10,13 @@ from rpc import Rpc
 
 class RpcLoad:
     """Each client has a connection and keys of its own. When a call is lost with its connection its
-    outcome is unknown: it may have been applied once or not at all."""
+    outcome is unknown: it may have been applied once or not at all. One that found nobody to connect
+    to (refused) is made again."""
 
     def __init__(self, strato, clients=8, size=40):
         self.address, self.size = strato.grpc, size
         self.wrong, self.failures, self.lost, self.calls = [], [], [0] * clients, [0] * clients
+        self.refused = [0] * clients
         self.stop = threading.Event()
         self.threads = [threading.Thread(target=self.run, args=(number,))
                         for number in range(clients)]
@@ -36,6 +38,11 @@ class RpcLoad:
         assert self.wrong == [] and self.failures == [], (self.wrong, self.failures)
         assert min(self.calls) > 0
         return sum(self.calls)
+
+    def unnoticed(self):
+        """As finish(); fails when any call did."""
+        self.finish()
+        assert sum(self.lost) == sum(self.refused) == 0
 
     def run(self, number):
         with Rpc(self.address) as rpc:
@@ -59,6 +66,8 @@ class RpcLoad:
                 elif "failed to connect" not in error.details():
                     self.lost[number] += 1
                     return None
+                else:
+                    self.refused[number] += 1
                 time.sleep(0.01)
         return None
 

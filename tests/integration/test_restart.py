@@ -4,55 +4,15 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 
-import grpc
 from client import Disconnected
-from rpc import Rpc
+from rpc_load import RpcLoad
 from strato import SANITIZED, Strato, until
 from support import Load
 from test_control import ctl, status
 
 ROUNDS = 20 if SANITIZED else 100
-
-
-class RpcLoad:
-    """Clients that count over gRPC all the time, one connection and one counter each."""
-
-    def __init__(self, strato, clients):
-        self.failures, self.stop, self.done = [], threading.Event(), [0] * clients
-        self.threads = [threading.Thread(target=self.count, args=(strato.grpc, number))
-                        for number in range(clients)]
-        for thread in self.threads:
-            thread.start()
-
-    def count(self, address, number):
-        with Rpc(address) as rpc:
-            while not self.stop.is_set():
-                try:
-                    value = rpc.ask("/proto.Counter/IncrementCounter", key=f"rpc-{number}",
-                                    amount=1).value
-                except grpc.RpcError as error:
-                    self.failures.append(f"{error.code()} {error.details()}")
-                    return
-                self.done[number] += 1
-                if value != self.done[number]:
-                    self.failures.append(f"rpc-{number} is {value}, not {self.done[number]}")
-                    return
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
-
-    def judge(self):
-        self.__exit__()
-        print("rpc:", sum(self.done), "calls", self.failures)
-        assert self.failures == [] and min(self.done) > 0
 
 
 def judge(figures):
@@ -63,14 +23,14 @@ def judge(figures):
 
 def test_rolling_restarts_of_everything():
     with Strato({"grpc": {"enabled": "yes"}}) as strato, Load(strato, clients=32) as load, \
-            RpcLoad(strato, 8) as rpc:
+            RpcLoad(strato) as rpc:
         before = strato.pids()
         took = []
         for _ in range(ROUNDS):
             start = time.monotonic()
             ctl(strato, "restart", "all")
             took.append(time.monotonic() - start)
-        rpc.judge()
+        rpc.unnoticed()
         judge(load.finish())
         assert "not in order" not in strato.log()
         assert not set(before.values()) & set(strato.pids().values())
@@ -85,7 +45,7 @@ def test_reloads_of_good_and_bad_files():
                ("strato", "log_level", "warn"), ("strato", "log_format", "xml"),
                ("http", "workers", "2"), ("strato", "request_timeout", "6s")]
     with Strato({"grpc": {"enabled": "yes"}}) as strato, Load(strato, clients=32) as load, \
-            RpcLoad(strato, 8) as rpc:
+            RpcLoad(strato) as rpc:
         good = {section: dict(keys) for section, keys in strato.settings.items()}
         for number in range(ROUNDS):
             section, key, value = changes[number % len(changes)]
@@ -99,7 +59,7 @@ def test_reloads_of_good_and_bad_files():
                 strato.process.send_signal(signal.SIGHUP)
                 time.sleep(0.02)
             ctl(strato, "reload", code=1 if bad else 0)
-        rpc.judge()
+        rpc.unnoticed()
         judge(load.finish())
 
 
