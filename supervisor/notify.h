@@ -15,7 +15,8 @@ uint64_t notify_watchdog_ms(void);
 /* Gives a descriptor into systemd's keeping under a name; it comes back after a restart of the
  * service, and stays ours as well. Does nothing without a socket. */
 void notify_keep(int fd, const char *name);
-/* The descriptor that was kept under this name, taken over by the caller; -1 if there is none. */
+/* The descriptor that was kept, or that a socket unit opened, under this name, taken over by the
+ * caller; -1 if there is none. */
 int notify_kept(const char *name);
 /* Sends lines such as "READY=1\nSTATUS=...". Does nothing without a socket; never blocks. */
 void notify_send(const char *text);

@@ -212,11 +212,33 @@ static enum status make_backends(struct shared *shared, const struct conf *conf,
     return shared_grow(shared, conf, why);
 }
 
+/* The one that systemd's socket unit opened, if there is one: its address counts then. Else -1. */
+static int handed_socket(enum protocol protocol, char *listen_text)
+{
+    const char *name = protocol == PROTOCOL_GRPC ? "strato-grpc" : "strato-http";
+    int listening = 0;
+    socklen_t len = sizeof listening;
+    int fd = notify_kept(name);
+    if (fd < 0)
+        return -1;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening &&
+        fcntl(fd, F_SETFL, O_NONBLOCK) == 0) {
+        name_socket(fd, listen_text);
+        log_info("%s listens on %s", name, listen_text);
+        return fd;
+    }
+    log_warn("%s: systemd gave something that does not listen", name);
+    close(fd);
+    return -1;
+}
+
 /* The children of a predecessor that was killed let go of its sockets within moments. */
 static enum status listen_patiently(enum protocol protocol, char *listen_text, int *fd_r,
                                     struct buffer *why)
 {
     size_t len = why->len;
+    if ((*fd_r = handed_socket(protocol, listen_text)) >= 0)
+        return STATUS_OK;
     for (int tries = 0;; tries++) {
         why->len = len;
         enum status status = shared_listen(protocol, listen_text, -1, fd_r, why);

@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 
+from client import Client
 from faked import Faked
+from rpc import Rpc
 from strato import Strato, until
 
 
@@ -109,6 +111,29 @@ def test_memory_of_another_size_is_not_taken_over(tmp_path):
         assert strato.client().kv_get("key").status == 404
         until(lambda: systemd.heard("FDSTOREREMOVE"), "the old one is given up")
         until(lambda: systemd.heard("FDSTORE", 2), "the new one is kept")
+
+
+def test_sockets_that_systemd_opened(tmp_path):
+    """Their address counts, and a connection made while the service is away waits for it."""
+    with Systemd(str(tmp_path)) as systemd:
+        for name in ("strato-http", "strato-grpc"):
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                systemd.kept[name] = os.dup(server.fileno())
+                address = server.getsockname()
+            if name == "strato-http":
+                http = address
+        with Service(systemd, {"grpc": {"enabled": "yes"}}) as strato:
+            assert strato.http == http and strato.grpc == address
+            assert strato.client().kv_put("key", b"value").status == 204
+            until(lambda: "strato-arena-memory" in (systemd.listen() and systemd.kept), "kept")
+            strato.process.send_signal(signal.SIGTERM)
+            assert strato.process.wait(20) == 0
+            with Client(*http) as waiting:
+                os.rename(strato.log_path, strato.log_path + ".old")
+                strato.start()
+                assert waiting.kv_get("key").body == b"value"
+            with Rpc(strato.grpc) as rpc:
+                assert rpc.kv_get("key") == b"value"
 
 
 def test_the_watchdog_is_fed_by_a_loop_that_works(tmp_path):
