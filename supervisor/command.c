@@ -64,7 +64,7 @@ static void take_stop(struct supervisor *s, struct ctl_connection *connection, c
 {
     (void)word;
     log_info("told to stop over the control socket");
-    ctl_end(&s->ctl, connection, NULL);
+    ctl_wait_for_end(&s->ctl, connection);
     supervisor_stop(s, 0, s->ctl.now_ms);
 }
 
@@ -168,11 +168,15 @@ static struct ctl_connection *running(struct supervisor *s)
 static void end_running(struct supervisor *s)
 {
     struct ctl_connection *connection = running(s);
-    if (*s->roll_error)
-        log_error("the planned restart was given up: %s", s->roll_error);
+    const char *error = *s->roll_error ? s->roll_error : NULL;
+    if (error)
+        log_error("the planned restart was given up: %s", error);
+    else if (s->reload_left)
+        error = "all is applied but what needs a restart of stratod";
     if (connection)
-        ctl_end(&s->ctl, connection, *s->roll_error ? s->roll_error : NULL);
+        ctl_end(&s->ctl, connection, error);
     *s->roll_error = '\0';
+    s->reload_left = false;
 }
 
 /* SIGHUP: nobody waits for the report but the log. */

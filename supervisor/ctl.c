@@ -245,6 +245,12 @@ void ctl_queue(struct ctl *ctl, struct ctl_connection *connection)
     send_some(ctl, connection);
 }
 
+void ctl_wait_for_end(struct ctl *ctl, struct ctl_connection *connection)
+{
+    connection->state = CTL_STOPPING;
+    send_some(ctl, connection);
+}
+
 struct ctl_connection *ctl_next(struct ctl *ctl)
 {
     struct ctl_connection *next = NULL;
@@ -292,11 +298,19 @@ void ctl_close(struct ctl *ctl, const char *run_dir)
     char path[sizeof((struct sockaddr_un *)0)->sun_path];
     if (ctl->fd < 0)
         return;
-    for (unsigned i = 0; i < CTL_CONNECTIONS; i++)
-        if (ctl->connections[i].state != CTL_FREE)
-            drop(&ctl->connections[i]);
     snprintf(path, sizeof path, "%s/" CONTROL_SOCKET, run_dir);
     unlink(path);
     close(ctl->fd);
     ctl->fd = -1;
+}
+
+void ctl_finish(struct ctl *ctl)
+{
+    for (unsigned i = 0; i < CTL_CONNECTIONS; i++) {
+        struct ctl_connection *connection = &ctl->connections[i];
+        if (connection->state == CTL_STOPPING)
+            ctl_end(ctl, connection, NULL);
+        if (connection->state != CTL_FREE)
+            drop(connection);
+    }
 }

@@ -19,7 +19,7 @@ enum {
     CTL_PATIENCE_MS = 5000, /* for a request line, and for the answer to be taken */
 };
 
-enum ctl_state { CTL_FREE, CTL_READING, CTL_QUEUED, CTL_RUNNING, CTL_WRITING };
+enum ctl_state { CTL_FREE, CTL_READING, CTL_QUEUED, CTL_RUNNING, CTL_STOPPING, CTL_WRITING };
 
 struct ctl_connection {
     enum ctl_state state;
@@ -49,8 +49,10 @@ struct ctl {
 /* Listens on run_dir's socket. The caller has the lock of run_dir, so a socket there is stale.
  * ctl's epoll_fd, token, handler and context are set by the caller. On failure appends why. */
 enum status ctl_open(struct ctl *ctl, const char *run_dir, struct buffer *why) MUST_CHECK;
-/* Stops listening, sends what it can at once, and removes the socket. */
+/* Stops listening and removes the socket. The caller still has the lock of run_dir. */
 void ctl_close(struct ctl *ctl, const char *run_dir);
+/* Tells those who wait for the end that it has come, and closes every connection. */
+void ctl_finish(struct ctl *ctl);
 
 /* An event with the token plus this index. */
 void ctl_event(struct ctl *ctl, unsigned index, uint64_t now_ms);
@@ -69,6 +71,8 @@ void ctl_note(struct ctl *ctl, struct ctl_connection *connection, const char *te
 void ctl_end(struct ctl *ctl, struct ctl_connection *connection, const char *error);
 /* Keeps the request for later, in order of arrival. */
 void ctl_queue(struct ctl *ctl, struct ctl_connection *connection);
+/* Keeps the request until ctl_finish(). */
+void ctl_wait_for_end(struct ctl *ctl, struct ctl_connection *connection);
 /* The longest queued one, or NULL. */
 struct ctl_connection *ctl_next(struct ctl *ctl);
 

@@ -34,6 +34,7 @@ struct supervisor {
     bool rolling;         /* a plan is under way */
     char roll_error[768]; /* why it stopped, or empty */
     bool reload_asked;    /* by SIGHUP, to be done when nothing rolls */
+    bool reload_left;     /* the last one has left something to a restart of stratod */
     struct ctl ctl;
 };
 

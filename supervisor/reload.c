@@ -123,6 +123,7 @@ bool reload(struct supervisor *s, struct buffer *report, uint64_t now_ms)
         if (report->len == 0)
             buffer_append_text(report, "nothing has changed\n");
         commit(s, &change, now_ms);
+        s->reload_left = change.needs & CONF_RESTART;
         log_info("%s is read again", s->path);
         log_lines(LOG_INFO, report);
         buffer_free(&problems);

@@ -491,5 +491,6 @@ int supervise(struct conf *conf, const char *path, const char *program)
     ctl_close(&s->ctl, s->conf->run_dir);
     if (s->lock_fd >= 0)
         lock_release(s->lock_fd);
+    ctl_finish(&s->ctl); /* who waits for the end may start the next one now */
     return s->exit_code;
 }

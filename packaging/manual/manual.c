@@ -100,6 +100,13 @@ static void write_stratoctl(void)
         "Root, the user of stratod and members of the group strato may use it. A restart starts\n"
         "the new process first and lets the old one finish what is open; a store is replaced\n"
         "while requests wait for it. So no request is lost.\n"
+        ".SH RESTORING A BACKUP\n"
+        "The file is the database as it was at one moment. To go back to it:\n.nf\n\n"
+        "systemctl stop strato\n"
+        "mv /var/lib/strato/disk /var/lib/strato/disk.old\n"
+        "install \\-d \\-o strato \\-g strato \\-m 700 /var/lib/strato/disk\n"
+        "install \\-o strato \\-g strato \\-m 600 FILE /var/lib/strato/disk/data.mdb\n"
+        "systemctl start strato\n.fi\n"
         ".SH EXIT STATUS\n"
         "0: it is done. 1: it is not, and standard error says why. 2: the command line is "
         "wrong.\n"
@@ -111,9 +118,10 @@ static void write_stratoctl(void)
 static void write_ini(void)
 {
     write_title("strato.ini", 5, "the configuration of Strato");
-    printf(".SH DESCRIPTION\nLines of key = value below a [section]. What follows is the file with "
-           "every key and its default.\n"
-           "A key says what a reload does with it.\n");
+    printf(".SH DESCRIPTION\nLines of key = value below a [section]; a semicolon begins a comment.\n"
+           "Sizes take K, M, G and T; times take ms, s, m and h; ${NAME} is taken from the\n"
+           "environment. What follows is every key with its default, or with an example where it has\n"
+           "none, and what a reload does with it.\n");
     conf_write_manual(stdout);
     write_see_also(".BR stratod (8),\n.BR stratoctl (1)");
 }
@@ -134,7 +142,7 @@ static void write_bash(void)
         "_stratoctl()\n{\n    local word=${COMP_WORDS[COMP_CWORD]} "
         "before=${COMP_WORDS[COMP_CWORD-1]} names\n"
         "    case $before in\n"
-        "    --socket|check) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n"
+        "    --socket|check|backup) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n"
         "    log-level) COMPREPLY=($(compgen -W 'debug info warn error' -- \"$word\")); return ;;\n"
         "    restart)\n"
         "        names=$(stratoctl status 2>/dev/null | awk 'NR > 2 && $2 {print $1 \"\\n\" $2}' "

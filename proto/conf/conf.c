@@ -190,9 +190,9 @@ static unsigned merge_key(const struct conf_key *key, struct conf *loaded, struc
     unsigned needs = 0;
     if (strcmp(old, new) != 0) {
         report_key(key, old, new, report);
-        needs = key->reload;
+        needs = key->reload ? key->reload : CONF_RESTART;
     }
-    if (needs &&
+    if (needs && needs != CONF_RESTART &&
         (!conf_value_parse(key, new, loaded, &why) || !conf_value_parse(key, new, conf, &why)))
         panic("%s is written in a way that cannot be read", key->key);
     buffer_free(&before);
@@ -273,8 +273,9 @@ void conf_write_manual(FILE *out)
         if (strcmp(section, key->section) != 0)
             fprintf(out, ".SH [%s]\n", key->section);
         section = key->section;
-        fprintf(out, ".TP\n.B %s = %s\n%s.\nOn reload: %s.\n", key->key,
-                key->initial ? key->initial : key->example, key->doc,
+        fprintf(out, ".TP\n.B %s = %s\n%s%s.\nOn reload: %s.\n", key->key,
+                key->initial ? key->initial : key->example,
+                key->initial ? "" : "Not set; this is an example.\n", key->doc,
                 reload_text(key->type, key->reload));
     }
 }

@@ -94,6 +94,7 @@ enum conf_reload {
     CONF_ROLL_HTTP = 4,   /* new http workers */
     CONF_ROLL_GRPC = 8,
     CONF_ROLL_WORKERS = CONF_ROLL_HTTP | CONF_ROLL_GRPC,
+    CONF_RESTART = 16, /* stratod itself: not applied */
     CONF_ROLL_ALL = CONF_ROLL_STORES | CONF_ROLL_WORKERS,
 };
 

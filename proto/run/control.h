@@ -8,12 +8,12 @@
  *     status                one row per process
  *     restart NAME          a process, a kind of process, or "all"
  *     reload                reads the configuration file again
- *     stop                  stops everything
+ *     stop                  stops everything; answered when all is stopped
  *     log-level LEVEL       of every process, until it is changed again
  *
  * The answer is lines of one JSON object each: rows, {"note": TEXT} while it goes on, and at the
  * end {"result": "ok"} or {"result": "error", "error": TEXT}. An answer without an end means that
- * the supervisor is gone. restart and reload end when it is done; they wait for their turn.
+ * the supervisor is gone. A reload that leaves something to a restart of stratod is an error, too. restart and reload end when it is done; they wait for their turn.
  */
 #ifndef STRATO_PROTO_RUN_CONTROL_H
 #define STRATO_PROTO_RUN_CONTROL_H

@@ -157,6 +157,7 @@ static bool reclaim(struct engine *engine, uint64_t now_ms)
 
 static bool tend(struct engine *engine, uint64_t now_wall_ms)
 {
+    snapshot_tend(engine->snapshot);
     bool more =
         arena_reclaim(engine->arena, now_wall_ms, ARENA_RECLAIM_BATCH) == ARENA_RECLAIM_BATCH;
     return reclaim(engine, now_wall_ms) || more;
@@ -257,8 +258,9 @@ static void close_engine(struct engine **engine)
     *engine = NULL;
     engine_settle(closing);
     flush_close(&closing->env.flush);
-    snapshot_close(&closing->snapshot);
     mdb_txn_abort(closing->reader);
+    if (!snapshot_close(&closing->snapshot))
+        return; /* its thread still reads; all is on disk */
     env_close(&closing->env);
     arena_writer_close(&closing->arena);
     channels_close(&closing->channels);

@@ -14,9 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/base/clock.h"
+
 enum {
     UNFINISHED_PREFIX = '.',
-    PATH_SIZE = 1024, /* of any path here */
+    PATH_SIZE = 1024,     /* of any path here */
+    FORGOTTEN_MS = 30000, /* who wants it asks several times a second */
 };
 
 struct snapshot {
@@ -25,6 +28,7 @@ struct snapshot {
     char name[SNAPSHOT_NAME_MAX + 1];
     char path[ENV_PATH_MAX + SNAPSHOT_NAME_MAX + 2]; /* of the one called name */
     bool running;                                    /* the thread has to be joined */
+    uint64_t asked_ms;                               /* when it was last asked for */
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows while the thread runs */
     bool ended;
@@ -135,12 +139,25 @@ static void join(struct snapshot *snapshot)
     snapshot->running = false;
 }
 
-void snapshot_close(struct snapshot **snapshot)
+static bool has_ended(struct snapshot *snapshot)
 {
+    pthread_mutex_lock(&snapshot->lock);
+    bool ended = snapshot->ended;
+    pthread_mutex_unlock(&snapshot->lock);
+    return ended;
+}
+
+bool snapshot_close(struct snapshot **snapshot)
+{
+    if ((*snapshot)->running && !has_ended(*snapshot)) {
+        log_info("the snapshot %s is given up", (*snapshot)->path);
+        return false;
+    }
     join(*snapshot);
     pthread_mutex_destroy(&(*snapshot)->lock);
     free(*snapshot);
     *snapshot = NULL;
+    return true;
 }
 
 /* Letters, digits and . _ -, the first no dot: a name and never a path. */
@@ -157,16 +174,18 @@ static enum status start(struct snapshot *snapshot, const char *name, const char
     snprintf(snapshot->name, sizeof snapshot->name, "%s", name);
     snprintf(snapshot->path, sizeof snapshot->path, "%s/%s", snapshot->directory, name);
     remove_all(snapshot);
+    snapshot->ended = snapshot->done = false;
     if ((mkdir(snapshot->directory, 0700) != 0 && errno != EEXIST) ||
         !env_sync_directory(snapshot->env->path)) {
         snprintf(snapshot->error, sizeof snapshot->error, "cannot make the directory snapshots: %s",
                  strerror(errno));
         *error_r = snapshot->error;
+        snapshot->name[0] = '\0';
         return STATUS_INTERNAL;
     }
-    snapshot->ended = snapshot->done = false;
     if (pthread_create(&snapshot->thread, NULL, run, snapshot) != 0) {
         *error_r = "cannot start a thread";
+        snapshot->name[0] = '\0';
         return STATUS_INTERNAL;
     }
     snapshot->running = true;
@@ -199,9 +218,8 @@ enum status snapshot_make(struct snapshot *snapshot, const char *name,
         result_r->error = "a name has letters, digits and . _ - and does not begin with a dot";
         return STATUS_INVALID;
     }
-    pthread_mutex_lock(&snapshot->lock);
-    bool ended = snapshot->ended;
-    pthread_mutex_unlock(&snapshot->lock);
+    bool ended = has_ended(snapshot);
+    snapshot->asked_ms = clock_ms();
     if (snapshot->running && strcmp(snapshot->name, name) != 0 && !ended) {
         result_r->error = "another snapshot is being made";
         return STATUS_UNAVAILABLE;
@@ -216,8 +234,20 @@ enum status snapshot_make(struct snapshot *snapshot, const char *name,
         return start(snapshot, name, &result_r->error);
     result_r->done = status == STATUS_OK && !snapshot->running;
     result_r->path = snapshot->path;
-    result_r->bytes = snapshot->bytes;
-    if (result_r->done)
+    if (result_r->done) {
+        result_r->bytes = snapshot->bytes;
         snapshot->name[0] = '\0'; /* told; who asks for this name now wants another one */
+    }
     return status;
+}
+
+void snapshot_tend(struct snapshot *snapshot)
+{
+    if (!snapshot->running || clock_ms() < snapshot->asked_ms + FORGOTTEN_MS ||
+        !has_ended(snapshot))
+        return;
+    join(snapshot);
+    log_info("the snapshot %s is removed: nobody asks for it any more", snapshot->path);
+    snapshot->name[0] = '\0';
+    remove_all(snapshot);
 }

@@ -1,7 +1,7 @@
 /*
  * backup - a copy of the disk backend's database: store-disk makes a snapshot of one moment beside
- * its data, and this fetches it. Fails by a line on standard error; then there is no new FILE, and
- * an old one is as it was.
+ * its data, and this fetches it. Fails by a line on standard error; until all of it is on disk,
+ * FILE is as it was.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/base/clock.h"
@@ -26,7 +27,7 @@ enum {
     ASK_MS = 100,        /* between two questions whether it is made */
     PATIENCE_MS = 10000, /* without an answer; who is restarted meanwhile is asked again */
     PATH_SIZE = 4096 + 64,
-    PIECE = 1 << 24,
+    PIECE = 1 << 20,
 };
 
 static volatile sig_atomic_t interrupted;
@@ -118,13 +119,26 @@ static bool make_snapshot(const char *run_dir, char *directory)
 
 /* ---- Fetching it ---- */
 
+static bool write_all(int to, const uint8_t *data, size_t len)
+{
+    ssize_t n = 0;
+    for (size_t at = 0; at < len; at += (size_t)n)
+        if ((n = write(to, data + at, len - at)) < 0)
+            return false;
+    return true;
+}
+
 /* The number of bytes; -1 when it failed (errno). */
 static int64_t copy(int from, int to)
 {
+    static uint8_t piece[PIECE];
     int64_t total = 0;
     ssize_t n;
-    while ((n = copy_file_range(from, NULL, to, NULL, PIECE, 0)) > 0 && !interrupted)
+    while ((n = read(from, piece, sizeof piece)) > 0 && !interrupted) {
+        if (!write_all(to, piece, (size_t)n))
+            return -1;
         total += n;
+    }
     if (interrupted)
         errno = EINTR;
     return n == 0 && fsync(to) == 0 ? total : -1;
@@ -141,41 +155,53 @@ static bool sync_directory_of(const char *path)
     return synced;
 }
 
-/* The file has its name only when all of it is on disk. */
-static bool fetch(const char *source, const char *path)
+/* Copies it, and gives the copy its name when all of it is on disk. */
+static bool fetch(const char *source, int to, const char *unfinished, const char *path)
 {
-    char unfinished[PATH_SIZE];
-    if (snprintf(unfinished, sizeof unfinished, "%s.unfinished", path) >= PATH_SIZE - 1)
-        return failed(path, strerror(ENAMETOOLONG));
     int from = open(source, O_RDONLY | O_CLOEXEC);
     if (from < 0)
         return failed(source, strerror(errno));
-    int to = open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    int64_t size = to >= 0 ? copy(from, to) : -1;
-    bool done = size >= 0 && rename(unfinished, path) == 0 && sync_directory_of(path);
+    int64_t size = copy(from, to);
     int error = errno;
     close(from);
-    if (to >= 0)
-        close(to);
-    if (done) {
-        const char *bytes = table_bytes((double)size);
-        printf("%s: %s bytes\n", path, bytes + (*bytes == '>'));
-        return true;
-    }
-    if (to >= 0)
-        unlink(unfinished);
-    return failed(unfinished, strerror(error));
+    if (size < 0)
+        return failed(unfinished, strerror(error));
+    if (rename(unfinished, path) != 0)
+        return failed(path, strerror(errno));
+    if (!sync_directory_of(path))
+        return failed(path, "it is there, but its directory could not be synced");
+    const char *bytes = table_bytes((double)size);
+    printf("%s: %s bytes\n", path, bytes + (*bytes == '>'));
+    return true;
 }
 
-static bool back_up(const char *run_dir, const char *path)
+static bool make_and_fetch(const char *run_dir, int to, const char *unfinished, const char *path)
 {
     char directory[PATH_SIZE] = "", source[PATH_SIZE + 16];
     if (!make_snapshot(run_dir, directory))
         return false;
     snprintf(source, sizeof source, "%s/data.mdb", directory);
-    bool done = fetch(source, path);
+    bool done = fetch(source, to, unfinished, path);
     if (unlink(source) != 0 || rmdir(directory) != 0)
         fprintf(stderr, "stratoctl: %s stays there: %s\n", directory, strerror(errno));
+    return done;
+}
+
+/* The file is opened first: most of what can fail does so before any work is done. */
+static bool back_up(const char *run_dir, const char *path)
+{
+    char unfinished[PATH_SIZE];
+    struct stat old;
+    if (lstat(path, &old) == 0 && !S_ISREG(old.st_mode))
+        return failed(path, "this is no file; only a file is replaced");
+    if (snprintf(unfinished, sizeof unfinished, "%s.unfinished", path) >= PATH_SIZE - 1)
+        return failed(path, strerror(ENAMETOOLONG));
+    int to = open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (to < 0)
+        return failed(unfinished, strerror(errno));
+    bool done = make_and_fetch(run_dir, to, unfinished, path);
+    close(to);
+    unlink(unfinished); /* it is gone already when it got its name */
     return done;
 }
 
@@ -197,6 +223,8 @@ static const json_t *row_called(const json_t *rows, const char *name)
 
 static bool check_and_back_up(const json_t *rows, const char *path)
 {
+    if (!*path || path[strlen(path) - 1] == '/')
+        return failed("backup", "give it the name of a file");
     const json_t *store = row_called(rows, "store-disk");
     const char *run_dir = json_string_value(json_object_get(json_array_get(rows, 0), "run_dir"));
     if (!store || !run_dir)

@@ -12,11 +12,11 @@ const struct ctl_word ctl_commands[] = {
     {"log-level", "LEVEL", "debug, info, warn or error, for every process, until it is changed"},
     {"backup", "FILE", "a copy of the disk backend's database, as it is at one moment"},
     {"check", "FILE", "print every problem of a configuration file; asks nobody"},
-    {"stop", "", "stop everything, in order"},
+    {"stop", "", "stop everything, in order; ends when all is stopped"},
 };
 
 const struct ctl_word ctl_options[] = {
-    {"socket", "PATH", "of a stratod that has another run_dir than /run/strato"},
+    {"socket", "PATH", "its run_dir/ctl.sock, when that is not /run/strato or ./strato-run"},
     {"json", "", "status and stats as JSON"},
     {"watch", "", "status again every second"},
     {"version", "", "print the version and exit"},

@@ -3,6 +3,7 @@
  *
  * Exit code 0: it is done; 1: it is not, and standard error says why; 2: the command line is wrong.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -102,12 +103,27 @@ static int run(const struct options *options, const char *word, const char *argu
     return tell(options, word, argument);
 }
 
-/* The command's row, if the number of arguments fits it. */
-static bool is_command(const char *word, int arguments)
+static const struct ctl_word *find_command(const char *word)
 {
     for (size_t i = 0; i < ctl_command_count; i++)
         if (strcmp(ctl_commands[i].word, word) == 0)
-            return arguments == (*ctl_commands[i].argument ? 1 : 0);
+            return &ctl_commands[i];
+    return NULL;
+}
+
+/* Whether what stands on the command line is a command and its argument; says why not. */
+static bool is_command(int count, char **words)
+{
+    const struct ctl_word *command = count > 0 ? find_command(words[0]) : NULL;
+    if (count > 0 && !command)
+        fprintf(stderr, "stratoctl: there is no command %s\n", words[0]);
+    else if (command && *command->argument && (count != 2 || !*words[1]))
+        fprintf(stderr, "stratoctl: %s takes one argument, %s\n", words[0], command->argument);
+    else if (command && !*command->argument && count != 1)
+        fprintf(stderr, "stratoctl: %s takes no argument\n", words[0]);
+    else if (command)
+        return true;
+    fputs("try: stratoctl --help\n", stderr);
     return false;
 }
 
@@ -116,12 +132,11 @@ int main(int argc, char **argv)
     struct options options = {.socket = usual_socket()};
     signal(SIGPIPE, SIG_IGN); /* one that is turned away is answered before it has asked */
     parse(argc, argv, &options);
-    if (optind == argc || !is_command(argv[optind], argc - optind - 1)) {
-        if (optind < argc)
-            fprintf(stderr, "stratoctl: no such command, or it takes another argument: %s\n",
-                    argv[optind]);
-        fputs("try: stratoctl --help\n", stderr);
+    if (!is_command(argc - optind, argv + optind))
         return 2;
-    }
-    return run(&options, argv[optind], optind + 1 < argc ? argv[optind + 1] : "");
+    int code = run(&options, argv[optind], optind + 1 < argc ? argv[optind + 1] : "");
+    if (fflush(stdout) == 0)
+        return code;
+    fprintf(stderr, "stratoctl: standard output: %s\n", strerror(errno));
+    return 1;
 }

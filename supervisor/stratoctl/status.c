@@ -79,7 +79,7 @@ static void complete(json_t *rows, const struct look *before, const struct look 
     {
         double more = done_by(now, row) - done_by(before, row);
         json_object_set_new(row, "memory_bytes",
-                            json_real(resident_bytes((int)number_of(row, "pid"))));
+                            json_integer((json_int_t)resident_bytes((int)number_of(row, "pid"))));
         if (i > 0 && seconds > 0 && before->figures.count > 0)
             json_object_set_new(row, "requests_per_second",
                                 json_real(more > 0 ? more / seconds : 0));
@@ -147,11 +147,11 @@ static bool show(const struct options *options, struct look *before)
     if (options->watch && !options->json)
         printf("\033[H\033[J");
     print(rows, options->json);
-    fflush(stdout);
+    bool shown = fflush(stdout) == 0;
     json_decref(rows);
     figures_free(&before->figures);
     *before = now;
-    return true;
+    return shown;
 }
 
 int view_status(const struct options *options)

@@ -1,5 +1,6 @@
 """The control socket and what it does: who may speak, bounds, restart, reload; over fake children."""
 
+import fcntl
 import json
 import os
 import re
@@ -109,7 +110,11 @@ def test_check_asks_nobody(tmp_path):
 def test_stop():
     strato = Faked()
     strato.start()
+    children = list(strato.pids().values())
     ctl(strato, "stop")
+    assert not any(map(alive, children))
+    with open(os.path.join(strato.run_dir, "lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert strato.process.wait(10) == 0
     assert not os.path.exists(os.path.join(strato.run_dir, "ctl.sock"))
     strato.remove()
@@ -314,7 +319,8 @@ def test_reload_applies_what_it_can_and_says_what_it_cannot():
         strato.settings["memory"]["size"] = "32M"
         strato.write_config()
         for _ in range(2):
-            out, _ = ctl(strato, "reload")
+            out, err = ctl(strato, "reload", code=1)
+            assert err.endswith("all is applied but what needs a restart of stratod\n")
             assert "[memory] size: 32M, was 64M; this needs a restart of stratod" in out
         after = strato.pids()
         assert before["store-memory"] == after["store-memory"]

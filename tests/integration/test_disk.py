@@ -280,7 +280,7 @@ def begin_backup(strato, path):
 
 def backup(strato, name):
     """Makes one: (exit code, path, standard error)."""
-    path = os.path.join(strato.directory, name)
+    path = os.path.join(strato.directory, name) if name else name
     process = begin_backup(strato, path)
     text, error = process.communicate(timeout=60)
     assert process.returncode != 0 or text.startswith(path)
@@ -296,7 +296,8 @@ def restored(strato, path):
 
 
 def snapshots(strato):
-    return os.listdir(os.path.join(data(strato), "snapshots"))
+    path = os.path.join(data(strato), "snapshots")
+    return os.listdir(path) if os.path.isdir(path) else []
 
 
 def test_a_backup_is_one_moment():
@@ -337,15 +338,42 @@ def test_a_backup_replaces_an_older_one_or_leaves_it():
         size = os.stat(path).st_size
         assert os.stat(path).st_mode & 0o777 == 0o600
         os.mkdir(path + ".unfinished")
-        code, _, error = backup(strato, "file")
-        assert code == 1 and "unfinished" in error
+        os.symlink(path, path + ".link")
+        for bad, why in (("file", "unfinished"), ("file.link", "only a file is replaced"),
+                         ("absent/file", "No such file or directory"), ("", "the name of a file"),
+                         (".", "only a file is replaced")):
+            code, _, error = backup(strato, bad)
+            assert code == 1 and why in error, error
         assert os.stat(path).st_size == size and snapshots(strato) == []
         os.rmdir(path + ".unfinished")
         strato.client().kv_put("k", b"x" * 1000000)
         assert backup(strato, "file")[0] == 0
         assert os.stat(path).st_size > size + 1000000
-        code, _, error = backup(strato, "absent/file")
-        assert code == 1 and "No such file or directory" in error
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="there is no other file system")
+def test_a_backup_to_another_file_system():
+    with disk() as strato, tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        strato.client().kv_put("k", b"value")
+        code, path, error = backup(strato, os.path.join(directory, "file"))
+        assert code == 0, error
+        with disk(disk={"path": restored(strato, path)}) as second:
+            assert second.client().kv_get("k").body == b"value"
+
+
+def test_a_store_stops_at_once_while_it_makes_a_backup():
+    with disk() as strato:
+        put_megabytes(strato, 60)
+        path = os.path.join(strato.directory, "file")
+        for _ in range(10):
+            making = begin_backup(strato, path)
+            until(lambda: snapshots(strato), "begun")
+            old = strato.kill("store-disk", signal.SIGTERM)
+            strato.wait_restarted("store-disk", old)
+            assert strato.client().kv_put("k", b"v").status == 204
+            making.communicate(timeout=60)
+        assert "did not stop in time" not in strato.log()
+        assert "is given up" in strato.log()
 
 
 def test_only_the_disk_backend_has_backups():
