@@ -118,10 +118,11 @@ static void write_stratoctl(void)
 static void write_ini(void)
 {
     write_title("strato.ini", 5, "the configuration of Strato");
-    printf(".SH DESCRIPTION\nLines of key = value below a [section]; a semicolon begins a comment.\n"
-           "Sizes take K, M, G and T; times take ms, s, m and h; ${NAME} is taken from the\n"
-           "environment. What follows is every key with its default, or with an example where it has\n"
-           "none, and what a reload does with it.\n");
+    printf(
+        ".SH DESCRIPTION\nLines of key = value below a [section]; a semicolon begins a comment.\n"
+        "Sizes take K, M, G and T; times take ms, s, m and h; ${NAME} is taken from the\n"
+        "environment. What follows is every key with its default, or with an example where it has\n"
+        "none, and what a reload does with it.\n");
     conf_write_manual(stdout);
     write_see_also(".BR stratod (8),\n.BR stratoctl (1)");
 }

@@ -13,7 +13,8 @@
  *
  * The answer is lines of one JSON object each: rows, {"note": TEXT} while it goes on, and at the
  * end {"result": "ok"} or {"result": "error", "error": TEXT}. An answer without an end means that
- * the supervisor is gone. A reload that leaves something to a restart of stratod is an error, too. restart and reload end when it is done; they wait for their turn.
+ * the supervisor is gone. A reload that leaves something to a restart of stratod is an error, too.
+ * restart and reload end when it is done; they wait for their turn.
  */
 #ifndef STRATO_PROTO_RUN_CONTROL_H
 #define STRATO_PROTO_RUN_CONTROL_H

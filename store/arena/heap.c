@@ -147,6 +147,8 @@ static bool is_free(const struct heap *heap, uint32_t index)
 static uint32_t take_slab(struct heap *heap, unsigned class)
 {
     uint32_t index = heap->lowest_free;
+    if (heap->free_chunks <= heap->reserve)
+        return HEAP_NONE;
     while (index < heap->geometry.chunks && !is_free(heap, index))
         index++;
     if (index == heap->geometry.chunks || !commit(heap, index))
@@ -216,7 +218,7 @@ static uint64_t take_run(struct heap *heap, uint32_t first, uint32_t count)
 
 static uint64_t alloc_run(struct heap *heap, uint32_t count)
 {
-    if (count > heap->free_chunks)
+    if (count + heap->reserve > heap->free_chunks)
         return 0;
     uint32_t found = 0;
     for (uint32_t i = (uint32_t)heap->geometry.chunks; i-- > 0;) {
@@ -244,6 +246,28 @@ uint64_t heap_alloc(struct heap *heap, uint64_t size)
 uint64_t heap_alloc_bucket(struct heap *heap)
 {
     return alloc_class(heap, HEAP_CLASS_BUCKET);
+}
+
+uint64_t heap_alloc_reserved(struct heap *heap, uint64_t size)
+{
+    uint32_t reserve = heap->reserve;
+    heap->reserve = 0;
+    uint64_t offset = heap_alloc(heap, size);
+    heap->reserve = reserve;
+    return offset;
+}
+
+bool heap_fits(uint64_t size, uint64_t block_size)
+{
+    if (size <= ARENA_CHUNK && block_size <= ARENA_CHUNK)
+        return class_for(size) <= class_for(block_size);
+    return heap_chunks_for(size) <= heap_chunks_for(block_size);
+}
+
+uint32_t heap_slab_of(const struct heap *heap, uint64_t offset)
+{
+    uint32_t index = (uint32_t)((offset - heap->geometry.heap_offset) / ARENA_CHUNK);
+    return heap->chunks[index].kind == HEAP_SLAB ? index : HEAP_NONE;
 }
 
 static void free_block(struct heap *heap, uint32_t index, uint32_t block)
@@ -457,7 +481,8 @@ uint64_t heap_size(const struct heap *heap)
 
 uint64_t heap_available(const struct heap *heap)
 {
-    uint64_t bytes = (uint64_t)heap->free_chunks * ARENA_CHUNK;
+    uint32_t chunks = heap->free_chunks > heap->reserve ? heap->free_chunks - heap->reserve : 0;
+    uint64_t bytes = (uint64_t)chunks * ARENA_CHUNK;
     for (unsigned class = 1; class < class_count; class ++)
         bytes += heap->free_blocks[class] * class_size[class];
     return bytes;

@@ -39,6 +39,7 @@ struct heap {
     struct arena_geometry geometry;
     struct heap_chunk *chunks;
     uint32_t free_chunks;
+    uint32_t reserve;                   /* free chunks that only heap_alloc_reserved() may take */
     uint32_t lowest_free;               /* no free chunk below this one */
     uint32_t pinned;                    /* chunk that is not to be emptied, or HEAP_NONE */
     uint64_t used;                      /* bytes in blocks in use */
@@ -55,6 +56,12 @@ void heap_reset(struct heap *heap);
  * start, or 0 when there is no room. */
 uint64_t heap_alloc(struct heap *heap, uint64_t size);
 uint64_t heap_alloc_bucket(struct heap *heap);
+/* The same as heap_alloc(), out of the reserve too. */
+uint64_t heap_alloc_reserved(struct heap *heap, uint64_t size);
+/* Whether a block for one size is no smaller than one for another. */
+bool heap_fits(uint64_t size, uint64_t block_size);
+/* The chunk of a block that is not in a run; HEAP_NONE for one in a run. */
+uint32_t heap_slab_of(const struct heap *heap, uint64_t offset);
 /* offset is a block's start, as given out. Anything else is our own bug and panics. */
 void heap_free(struct heap *heap, uint64_t offset);
 
@@ -85,7 +92,7 @@ void heap_hold(struct heap *heap, uint32_t chunk, bool held);
  * chunk of a run: the run's block, which may begin in an earlier chunk. */
 uint64_t heap_next_used(const struct heap *heap, uint32_t chunk, uint32_t *cursor);
 
-/* Bytes of the heap, and how many could be given out (free blocks and free chunks). */
+/* Bytes of the heap, and how many heap_alloc() could give out (free blocks and free chunks). */
 uint64_t heap_size(const struct heap *heap);
 uint64_t heap_available(const struct heap *heap);
 

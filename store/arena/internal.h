@@ -82,6 +82,11 @@ static const struct arena_origin NOBODY = {ARENA_NOBODY, 0};
 /* A block for a record of size bytes, or for an overflow bucket (bucket true). Reclaims, moves and
  * evicts as needed: every place found before is stale after it. 0 when the arena is full. */
 uint64_t room_for(struct arena_writer *writer, uint64_t size, bool bucket, uint64_t now_ms);
+/* A block out of the reserve for a record that replaces one which needs no less. 0: none. */
+uint64_t room_to_replace(struct arena_writer *writer, const struct arena_record *old,
+                         uint64_t size);
+/* Gives it back, by moving the record to where there is room since its predecessor is freed. */
+void room_give_back(struct arena_writer *writer, uint64_t offset);
 /* Takes a record out of the index and frees it. */
 void room_remove(struct arena_writer *writer, const struct place *place,
                  struct arena_origin origin);

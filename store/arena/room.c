@@ -4,6 +4,9 @@
  * In this order: reclaim what has expired; move records together so that a chunk becomes free for
  * another block size; evict from the cache service. Each step is a series of small complete
  * changes, so that a crash in the middle loses nothing but evicted cache entries.
+ *
+ * A record is never changed in place, so even one that does not grow needs room for a moment: that
+ * is what the heap's reserve is for. What took of it gives it back at once where it can.
  */
 #include "proto/base/log.h"
 #include "store/arena/internal.h"
@@ -74,13 +77,14 @@ static bool evict(struct arena_writer *writer)
     return true;
 }
 
-/* Moves one record to another block, or evicts it. False when neither can be done. */
-static bool move_record(struct arena_writer *writer, uint64_t from)
+/* Moves one record to another block; or else evicts it, if it may. False when neither is done. */
+static bool move_record(struct arena_writer *writer, uint64_t from, bool may_evict)
 {
     struct arena_record *record = record_at(writer, from);
     uint64_t to = heap_alloc(&writer->heap, record_size(record));
     if (to == 0) {
-        if (record->node == RECENCY_NONE || !recency_evictable(&writer->recency, record->node))
+        if (!may_evict || record->node == RECENCY_NONE ||
+            !recency_evictable(&writer->recency, record->node))
             return false;
         remove_at(writer, from);
         writer->evicted++;
@@ -103,7 +107,7 @@ static bool empty_chunk(struct arena_writer *writer, uint32_t chunk)
     uint32_t cursor = 0;
     uint64_t offset;
     while ((offset = heap_next_used(&writer->heap, chunk, &cursor)) != 0)
-        if (!move_record(writer, offset))
+        if (!move_record(writer, offset, true))
             return false;
     return true;
 }
@@ -166,4 +170,19 @@ uint64_t room_for(struct arena_writer *writer, uint64_t size, bool bucket, uint6
         offset = take(writer, size, bucket);
     }
     return offset;
+}
+
+uint64_t room_to_replace(struct arena_writer *writer, const struct arena_record *old, uint64_t size)
+{
+    return heap_fits(size, record_size(old)) ? heap_alloc_reserved(&writer->heap, size) : 0;
+}
+
+void room_give_back(struct arena_writer *writer, uint64_t offset)
+{
+    uint32_t chunk = heap_slab_of(&writer->heap, offset);
+    if (chunk == HEAP_NONE)
+        return; /* a run is as good as the one that it replaced */
+    heap_hold(&writer->heap, chunk, true);
+    move_record(writer, offset, false);
+    heap_hold(&writer->heap, chunk, false);
 }

@@ -15,6 +15,8 @@
 #include "proto/base/log.h"
 #include "store/arena/internal.h"
 
+enum { RESERVE_SHARE = 128, RESERVE_MAX = 64 }; /* of the chunks; chunks */
+
 /* ---- Opening ---- */
 
 static bool is_raw(const struct arena_header *header)
@@ -54,6 +56,13 @@ static void take_over(struct arena_writer *writer, uint64_t now_ms, struct arena
     report->elapsed_ns = clock_ns() - start;
 }
 
+/* Chunks that only what does not grow may take for a moment. */
+static uint32_t reserve_of(const struct arena_geometry *geometry)
+{
+    uint64_t share = geometry->chunks / RESERVE_SHARE;
+    return share < 1 ? 1 : share > RESERVE_MAX ? RESERVE_MAX : (uint32_t)share;
+}
+
 static struct arena_writer *open_over(void *base, uint64_t size, int fd, enum arena_role role,
                                       uint64_t now_ms, struct arena_report *report_r, char *reason,
                                       size_t reason_size)
@@ -76,6 +85,8 @@ static struct arena_writer *open_over(void *base, uint64_t size, int fd, enum ar
     writer->stripes = (void *)(writer->base + geometry.stripes_offset);
     writer->index = (void *)(writer->base + geometry.index_offset);
     heap_open(&writer->heap, &geometry, fd);
+    if (role == ARENA_DATA)
+        writer->heap.reserve = reserve_of(&geometry);
     recency_open(&writer->recency, now_ms);
     *report_r = (struct arena_report){0};
     take_over(writer, now_ms, report_r);
@@ -252,13 +263,16 @@ static enum status put(struct arena_writer *writer, enum service service, struct
 {
     if (value.len > arena_value_max(&writer->geometry))
         return STATUS_FULL;
-    uint64_t offset =
-        room_for(writer, sizeof(struct arena_record) + key.len + value.len, false, now_ms);
-    if (offset == 0)
-        return STATUS_FULL;
     struct place place;
     uint64_t spare;
     uint64_t hash = arena_hash(writer->seed, service, key);
+    uint64_t size = sizeof(struct arena_record) + key.len + value.len;
+    uint64_t offset = room_for(writer, size, false, now_ms);
+    bool borrowed = offset == 0 && index_find(writer, service, key, hash, &place);
+    if (borrowed)
+        offset = room_to_replace(writer, record_in(writer, &place), size);
+    if (offset == 0)
+        return STATUS_FULL;
     heap_pin(&writer->heap, offset);
     bool exists = find_place(writer, service, key, hash, now_ms, &place, &spare);
     heap_pin(&writer->heap, 0);
@@ -279,6 +293,8 @@ static enum status put(struct arena_writer *writer, enum service service, struct
     uint64_t word = arena_word(hash, offset);
     if (exists) {
         replace(writer, &place, word, origin);
+        if (borrowed)
+            room_give_back(writer, offset);
     } else {
         insert(writer, &place, spare, word, origin);
         writer->records[service]++;

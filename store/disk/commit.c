@@ -125,7 +125,8 @@ enum status engine_carry_out(struct engine *engine, struct batch_entry *entry)
     entry->changed = false;
     engine_begin(engine);
     if (!operation_grows(request.op) ||
-        room_take(&engine->room, &engine->env, engine_read(engine).txn, request.value.len)) {
+        room_take(&engine->room, &engine->env, engine_read(engine).txn, request.value.len) ||
+        !operation_enlarges(work, &request)) {
         bool changed = work->changed;
         work->changed = false;
         status = operation_carry_out(work, &request, &engine->items, &reply);

@@ -200,6 +200,16 @@ bool operation_grows(enum op op)
     return operations[op].grows;
 }
 
+bool operation_enlarges(const struct work *work, const struct request *request)
+{
+    struct record old;
+    enum service service = service_of(request);
+    if (service == SERVICE_SET || record_get(work, service, request->key, &old) != STATUS_OK)
+        return true;
+    bool number = service == SERVICE_COUNTER || service == SERVICE_FLAG;
+    return !number && request->value.len > old.value.len;
+}
+
 enum status operation_result(const struct request *request, const struct reply *reply,
                              int64_t *number_r, struct bytes *value_r)
 {

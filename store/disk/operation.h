@@ -30,5 +30,7 @@ enum status operation_result(const struct request *request, const struct reply *
 
 /* Whether it can need more room than there was; what does not shall go on when all is full. */
 bool operation_grows(enum op op);
+/* For one that can: whether it does, with what is stored now. */
+bool operation_enlarges(const struct work *work, const struct request *request);
 
 #endif

@@ -358,6 +358,9 @@ def test_what_a_protobuf_string_cannot_carry(rpc, web, key):
         code, text = rpc.status(path, METHODS[path][0](**{name_of(path): name}))
         assert code == Code.FAILED_PRECONDITION
         assert "no UTF-8" in text and "HTTP" in text
+    code, text = rpc.status("/proto.Set/SetAdd", METHODS["/proto.Set/SetAdd"][0](set=name, item="more"))
+    assert code == Code.FAILED_PRECONDITION and "it is done" in text
+    web.delete(f"/sets/{name}?item=more")
     assert web.get(f"/cache/{name}", accept="application/octet-stream").body == b"\xff\xfe"
     web.delete(f"/sets/{name}?item=%C3%28")
     assert rpc.ask("/proto.Set/SetGet", set=name).items == ["fine"]

@@ -142,10 +142,20 @@ def test_a_full_map():
     with disk(disk={"map_size": "16M"}) as strato:
         client = strato.client()
         client.put("/counters/old?increment=7")
+        client.put("/flags/old?value=true")
         large, small = fill(client, 20000), fill(client, 100)
         assert large * 20000 > 8 << 20, (large, small)
         refused(client.put("/counters/new?increment=1"))
+        refused(client.kv_put("fill-100-0", b"y" * 20000))
+        refused(client.put("/sets/new?item=a"))
         assert client.get("/counters/old").json()["value"] == 7
+        for number in range(300):  # what does not grow goes on
+            assert client.put("/counters/old?increment=1").status == 204
+            assert client.put("/flags/old?value=%s" % ("tf"[number % 2])).status == 204
+            assert client.kv_put("fill-100-1", b"%0100d" % number).status == 204
+            assert client.kv_put("fill-20000-1", b"%020000d" % number).status == 204
+        assert client.get("/counters/old").json()["value"] == 307
+        assert client.kv_get("fill-20000-1").body == b"%020000d" % 299
         assert client.kv_get("fill-20000-0").body == b"x" * 20000
         assert client.get("/readyz").status == 200
         for number in range(large):
@@ -280,7 +290,7 @@ def begin_backup(strato, path):
 
 def backup(strato, name):
     """Makes one: (exit code, path, standard error)."""
-    path = os.path.join(strato.directory, name) if name else name
+    path = os.path.join(strato.directory, name)
     process = begin_backup(strato, path)
     text, error = process.communicate(timeout=60)
     assert process.returncode != 0 or text.startswith(path)
@@ -340,8 +350,8 @@ def test_a_backup_replaces_an_older_one_or_leaves_it():
         os.mkdir(path + ".unfinished")
         os.symlink(path, path + ".link")
         for bad, why in (("file", "unfinished"), ("file.link", "only a file is replaced"),
-                         ("absent/file", "No such file or directory"), ("", "the name of a file"),
-                         (".", "only a file is replaced")):
+                         ("absent/file", "No such file or directory"),
+                         ("file/", "the name of a file"), (".", "only a file is replaced")):
             code, _, error = backup(strato, bad)
             assert code == 1 and why in error, error
         assert os.stat(path).st_size == size and snapshots(strato) == []

@@ -42,12 +42,29 @@ def test_kv_full_and_room_after_deletes():
             assert client.kv_get(f"k{number}").body == value(number)
 
 
+def what_does_not_grow_goes_on(client):
+    for _ in range(30):
+        assert client.put("/counters/old?increment=1").status == 204
+    for value in ("false", "true"):
+        assert client.put(f"/flags/old?value={value}").status == 204
+    for size in (500, 500, 400, 1, 0):
+        assert client.kv_put("same", b"2" * size).status == 204
+        assert client.kv_get("same").body == b"2" * size
+    for item, left in (("a", 2), ("b", 1), ("c", 0)):
+        answer = client.delete(f"/sets/three?item={item * 100}")
+        assert answer.status == 200 and len(answer.json()["items"]) == left
+    assert client.get("/counters/old").json()["value"] == 37
+
+
 def test_every_service_but_the_cache_refuses():
     with Strato(SMALL) as strato:
         client = strato.client()
         client.put("/counters/old?increment=7")
         client.put("/flags/old?value=true")
         client.put("/sets/old?item=a")
+        for item in "abc":
+            client.put(f"/sets/three?item={item * 100}")
+        client.kv_put("same", b"1" * 500)
         # From large to small, so that not even a flag finds a place.
         for size in (100000, 10000, 1000, 100, 1):
             fill(client, lambda c, n: c.kv_put(f"kv-{size}-{n}", b"x" * size))
@@ -64,6 +81,9 @@ def test_every_service_but_the_cache_refuses():
         assert client.get("/flags/old").json()["value"] is True
         assert client.get("/sets/old").json()["items"] == ["a"]
         assert client.get("/readyz").status == 200
+        refused(client.kv_put("same", b"2" * 5000))
+        what_does_not_grow_goes_on(client)
+        client.put("/counters/old?increment=-30")
         assert client.delete("/kv/kv-100000-0").status == 204
         assert client.put("/counters/new?increment=1").status == 204
         assert client.put("/counters/old?increment=1").status == 204

@@ -237,6 +237,59 @@ static void a_full_arena_refuses_and_recovers(void **state)
     arena_memory_free(&memory);
 }
 
+/* Fills an arena with values of a length; returns how many there are. */
+static unsigned fill(struct arena_writer *writer, size_t len)
+{
+    char key[32];
+    unsigned count = 0;
+    uint64_t revision;
+    for (;; count++) {
+        snprintf(key, sizeof key, "%zu-%u", len, count);
+        if (arena_put(writer, SERVICE_KV, bytes_of(key), (struct bytes){value_space, len}, 0, MINE,
+                      NOW, &revision) != STATUS_OK)
+            return count;
+    }
+}
+
+/* Replaces every record that fill() has made by one that is shorter by so much. */
+static void replace_all(struct arena_writer *writer, size_t len, unsigned count, size_t shorter)
+{
+    char key[32];
+    uint64_t revision;
+    for (unsigned k = 0; k < count; k++) {
+        snprintf(key, sizeof key, "%zu-%u", len, k);
+        assert_int_equal(arena_put(writer, SERVICE_KV, bytes_of(key),
+                                   (struct bytes){value_space, len - shorter}, 0, MINE, NOW,
+                                   &revision),
+                         STATUS_OK);
+    }
+}
+
+/* The reserve for that does not run out, and nothing else gets it. */
+static void a_full_arena_takes_what_does_not_grow(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {100000, 9000, 600, 100, 8, 1};
+    enum { LENGTHS = sizeof lengths / sizeof *lengths };
+    struct arena_memory memory = arena_memory_new(32 << 20);
+    struct arena_writer *writer = arena_memory_open(&memory, NOW, ARENA_WAS_RAW);
+    unsigned counts[LENGTHS];
+    for (int i = 0; i < LENGTHS; i++)
+        counts[i] = fill(writer, lengths[i]);
+    unsigned large = fill(writer, 66000); /* two chunks each, as the reserve has */
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < LENGTHS; i++) /* each is replaced, and a further one refused */
+            assert_int_equal(fill(writer, lengths[i]), counts[i]);
+        assert_int_equal(fill(writer, 66000), large);
+    }
+    for (int i = 0; i < LENGTHS; i++)
+        replace_all(writer, lengths[i], counts[i], lengths[i] / 2);
+    arena_writer_close(&writer);
+    writer = arena_memory_open(&memory, NOW, ARENA_WAS_SOUND);
+    arena_writer_close(&writer);
+    arena_memory_free(&memory);
+}
+
 static void large_records_make_way_for_larger_ones(void **state)
 {
     (void)state;
@@ -366,6 +419,7 @@ int main(void)
         cmocka_unit_test(expiry_is_judged_at_once_and_reclaimed_later),
         cmocka_unit_test(far_and_near_expiries_are_all_reclaimed),
         cmocka_unit_test(a_full_arena_refuses_and_recovers),
+        cmocka_unit_test(a_full_arena_takes_what_does_not_grow),
         cmocka_unit_test(large_records_make_way_for_larger_ones),
         cmocka_unit_test(the_cache_evicts_what_is_not_hit),
         cmocka_unit_test(as_a_cache_it_begins_empty_and_evicts_anything),

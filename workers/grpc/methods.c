@@ -14,6 +14,9 @@
 
 const char rpc_not_utf8[] = "what is stored under this key is no UTF-8, and a protobuf string must "
                             "be; it can be read over HTTP";
+const char rpc_done_not_utf8[] =
+    "it is done, but the set holds items that are no UTF-8, and protobuf "
+    "strings must be; it can be read over HTTP";
 
 /* ---- Decoding requests ---- */
 

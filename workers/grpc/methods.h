@@ -28,7 +28,7 @@ struct rpc_method {
 enum { RPC_METHODS = 14 };
 extern const struct rpc_method rpc_methods[RPC_METHODS];
 
-/* What to say when encode returned false. */
-extern const char rpc_not_utf8[];
+/* What to say when encode returned false: after a read, and after a change. */
+extern const char rpc_not_utf8[], rpc_done_not_utf8[];
 
 #endif

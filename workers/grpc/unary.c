@@ -184,7 +184,9 @@ static void answer(struct rpc_unary *unary)
     } else if (status != STATUS_OK) {
         end(unary, status_info(status)->grpc, bytes_of(unary->core.error), NULL);
     } else if (!unary->method->encode(&unary->core.reply, scratch)) {
-        end(unary, GRPC_STATUS_FAILED_PRECONDITION, bytes_of(rpc_not_utf8), NULL);
+        bool write = op_info(unary->method->op)->write;
+        end(unary, GRPC_STATUS_FAILED_PRECONDITION,
+            bytes_of(write ? rpc_done_not_utf8 : rpc_not_utf8), NULL);
     } else if (!reserve(unary, scratch->len)) {
         end(unary, GRPC_STATUS_RESOURCE_EXHAUSTED,
             bytes_of("too many large answers wait for clients to read them; try again"), NULL);
