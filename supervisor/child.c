@@ -168,7 +168,7 @@ bool child_told(struct child *child, const char *name, const char *line, uint64_
 
 void child_logged(struct child *child, const char *line)
 {
-    if (!log_is_chatter(line))
+    if (log_level_of(line) > LOG_INFO)
         snprintf(child->last_line, sizeof child->last_line, "%s", line);
     lines_relay(line);
 }

@@ -93,7 +93,7 @@ static bool write_error(const char *text, size_t len)
 
 void lines_relay(const char *line)
 {
-    char text[LOG_LINE_MAX + 2];
+    char text[LOG_LINE_MAX + 8];
     if (dropped > 0) {
         int n =
             snprintf(text, sizeof text, "(%lu log lines of children were dropped here)\n", dropped);
@@ -103,7 +103,7 @@ void lines_relay(const char *line)
         }
         dropped = 0;
     }
-    int n = snprintf(text, sizeof text, "%s\n", line);
+    int n = snprintf(text, sizeof text, "%s%s\n", log_prefix(log_level_of(line)), line);
     if (!write_error(text, (size_t)n))
         dropped++;
 }

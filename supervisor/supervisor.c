@@ -475,6 +475,8 @@ int supervise(struct conf *conf, const char *path, const char *program)
     s->started_ms = clock_ms();
     s->lock_fd = s->ctl.fd = -1;
     log_open(program, conf->log_level, conf->log_json);
+    if (log_find_journal())
+        unsetenv("JOURNAL_STREAM"); /* the children's lines go through us */
     notify_open();
     s->watchdog_at_ms = notify_watchdog_ms() ? s->started_ms : UINT64_MAX;
     if (set_up(s, &why) != STATUS_OK) {

@@ -8,12 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 static const char *process_name = "strato";
 static enum log_level threshold = LOG_INFO;
 static bool as_json;
+static bool to_journal;
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
@@ -86,25 +88,46 @@ __attribute__((format(printf, 2, 0))) static void write_line(enum log_level leve
         char escaped[LOG_LINE_MAX - 160];
         escape_json(message, escaped, sizeof escaped);
         len = snprintf(line, sizeof line,
-                       "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,"
+                       "%s{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,"
                        "\"message\":\"%s\"}\n",
-                       stamp, now.tv_nsec / 1000000, level_names[level], process_name,
-                       (int)getpid(), escaped);
+                       log_prefix(level), stamp, now.tv_nsec / 1000000, level_names[level],
+                       process_name, (int)getpid(), escaped);
     } else {
-        len =
-            snprintf(line, sizeof line, "%s.%03ldZ %-5s %s[%d]: %s\n", stamp, now.tv_nsec / 1000000,
-                     level_names[level], process_name, (int)getpid(), message);
+        len = snprintf(line, sizeof line, "%s%s.%03ldZ %-5s %s[%d]: %s\n", log_prefix(level), stamp,
+                       now.tv_nsec / 1000000, level_names[level], process_name, (int)getpid(),
+                       message);
     }
     if (len > 0)
         emit(line, (size_t)len);
 }
 
-bool log_is_chatter(const char *line)
+enum log_level log_level_of(const char *line)
 {
-    char level[8] = "";
-    if (sscanf(line, "%*24[0-9T:.Z-] %5[a-z] ", level) != 1)
-        (void)!sscanf(line, "{\"time\":\"%*24[0-9T:.Z-]\",\"level\":\"%5[a-z]\"", level);
-    return strcmp(level, level_names[LOG_DEBUG]) == 0 || strcmp(level, level_names[LOG_INFO]) == 0;
+    char name[8] = "";
+    if (sscanf(line, "%*24[0-9T:.Z-] %5[a-z] ", name) != 1)
+        (void)!sscanf(line, "{\"time\":\"%*24[0-9T:.Z-]\",\"level\":\"%5[a-z]\"", name);
+    for (int level = LOG_DEBUG; level <= LOG_ERROR; level++)
+        if (strcmp(name, level_names[level]) == 0)
+            return (enum log_level)level;
+    return LOG_WARN;
+}
+
+/* ---- The journal ---- */
+
+bool log_find_journal(void)
+{
+    struct stat info;
+    unsigned long long device = 0, inode = 0;
+    const char *stream = getenv("JOURNAL_STREAM"); /* see systemd.exec(5) */
+    to_journal = stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+                 fstat(STDERR_FILENO, &info) == 0 && info.st_dev == device && info.st_ino == inode;
+    return to_journal;
+}
+
+const char *log_prefix(enum log_level level)
+{
+    static const char *const prefixes[] = {"<7>", "<6>", "<4>", "<3>"}; /* see sd-daemon(3) */
+    return to_journal ? prefixes[level] : "";
 }
 
 void log_write(enum log_level level, const char *format, ...)

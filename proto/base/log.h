@@ -16,8 +16,13 @@ enum { LOG_LINE_MAX = 2048 };
 /* name is borrowed for good ("stratod", "http-0"). Until it is called: text, level info. */
 void log_open(const char *name, enum log_level level, bool json);
 void log_set_level(enum log_level level);
-/* Whether a line that log_write() of some process has made is debug or info. */
-bool log_is_chatter(const char *line);
+/* The level of a line that log_write() of some process has made; LOG_WARN for any other. */
+enum log_level log_level_of(const char *line);
+/* Whether standard error is systemd's journal; from then on each line begins with its level as the
+ * journal reads it. */
+bool log_find_journal(void);
+/* That beginning, for lines of others that are passed on; "" when there is no journal. */
+const char *log_prefix(enum log_level level);
 enum log_level log_level(void);
 
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -3,12 +3,14 @@
 A socket of our own stands in for systemd.
 """
 
+import json
 import os
 import select
 import signal
 import socket
 import subprocess
 
+import pytest
 from client import Client
 from faked import Faked
 from rpc import Rpc
@@ -134,6 +136,25 @@ def test_sockets_that_systemd_opened(tmp_path):
                 assert waiting.kv_get("key").body == b"value"
             with Rpc(strato.grpc) as rpc:
                 assert rpc.kv_get("key") == b"value"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_journal_is_told_levels(log_format):
+    """Each line begins with its level, the supervisor's own and the children's."""
+    strato = Strato({"strato": {"log_format": log_format}})
+    with open(strato.log_path, "ab") as log:
+        info = os.fstat(log.fileno())
+    strato.environment["JOURNAL_STREAM"] = f"{info.st_dev}:{info.st_ino}"
+    with strato:
+        strato.wait_restarted("store-memory", strato.kill("store-memory"))
+        until(lambda: "took over the arena" in strato.log(), "the store's line")
+        lines = [line for line in strato.log().splitlines()
+                 if not line.startswith(("strato is ready", "try: "))]
+        warnings = [line for line in lines if line.startswith("<4>")]
+        assert len(warnings) == 1 and "store-memory ended" in warnings[0]
+        assert all(line.startswith("<6>") for line in lines if line not in warnings)
+        if log_format == "json":
+            assert all(json.loads(line[3:]) for line in lines)
 
 
 def test_the_watchdog_is_fed_by_a_loop_that_works(tmp_path):

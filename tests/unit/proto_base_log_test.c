@@ -79,23 +79,23 @@ static void write_error(void)
     log_error("{\"level\":\"info\"");
 }
 
-static void chatter_is_debug_and_info(void **state)
+static void a_line_tells_its_level(void **state)
 {
     (void)state;
     for (int json = 0; json < 2; json++) {
         log_open("unit-0", LOG_DEBUG, json);
         catch_log(write_debug);
-        assert_true(log_is_chatter(caught));
+        assert_int_equal(log_level_of(caught), LOG_DEBUG);
         catch_log(write_info);
-        assert_true(log_is_chatter(caught));
+        assert_int_equal(log_level_of(caught), LOG_INFO);
         catch_log(write_warn);
-        assert_false(log_is_chatter(caught));
+        assert_int_equal(log_level_of(caught), LOG_WARN);
         catch_log(write_error);
-        assert_false(log_is_chatter(caught));
+        assert_int_equal(log_level_of(caught), LOG_ERROR);
     }
-    assert_false(log_is_chatter(""));
-    assert_false(log_is_chatter("terminate called after info "));
-    assert_false(log_is_chatter("{\"time\":"));
+    assert_int_equal(log_level_of(""), LOG_WARN);
+    assert_int_equal(log_level_of("terminate called after info "), LOG_WARN);
+    assert_int_equal(log_level_of("{\"time\":"), LOG_WARN);
 }
 
 static void write_long(void)
@@ -154,7 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_is_one_line),
         cmocka_unit_test(json_is_one_escaped_line),
-        cmocka_unit_test(chatter_is_debug_and_info),
+        cmocka_unit_test(a_line_tells_its_level),
         cmocka_unit_test(a_line_has_a_longest_length),
         cmocka_unit_test(levels_below_the_threshold_are_silent),
     };
