@@ -15,6 +15,7 @@ import threading
 import time
 
 from client import Client, Disconnected
+from strato import until
 
 DONE, NOT_DONE, MAYBE = "done", "not done", "maybe"
 _writers = itertools.count()  # several loads may use one Redis
@@ -165,17 +166,17 @@ class Writer(threading.Thread):
     def verify(self, client, lossy=None):
         """lossy: moments in which Redis itself may lose what it had acknowledged just before."""
         lost = [t for t in self.done_times if in_windows(t, lossy)]
-        value = client.get(f"/counters/{self.name('c')}").json()["value"]
+        value = settled(client, f"/counters/{self.name('c')}").json()["value"]
         least = self.increments - len(lost)
         if not least <= value <= self.increments + self.maybe_increments:
             self.wrong.append(f"counter {value}, not within {least} and "
                               f"{self.increments + self.maybe_increments}")
         for name in self.kv:
-            response = client.get(f"/kv/{name}")
+            response = settled(client, f"/kv/{name}")
             self.check_kv(name, response.json()["value"] if response.status == 200 else None,
                           self.rolled_back(name, lossy))
         if not lossy:
-            self.check_set(client.get(f"/sets/{self.name('s')}").json()["items"])
+            self.check_set(settled(client, f"/sets/{self.name('s')}").json()["items"])
 
     def rolled_back(self, name, lossy):
         """Values that are right when the last writes to a key were lost with a master."""
@@ -185,6 +186,12 @@ class Writer(threading.Thread):
                 older.add(previous)
             previous = value
         return older
+
+
+def settled(client, path):
+    """The answer once Redis is back: what was done to it last may not be over yet."""
+    return until(lambda: (response := client.get(path)).status in (200, 404) and response,
+                 "an answer to " + path, 10)
 
 
 def in_windows(when, moments, before=0.2):
