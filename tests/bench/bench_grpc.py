@@ -9,14 +9,13 @@ ends with status 1 when a figure is short of what is required.
 import argparse
 import os
 import re
-import shutil
 import struct
 import subprocess
 import sys
 import tempfile
 import urllib.request
 
-from bench import HERE, VALUE, Row, Verdicts, accepts, free_port, show_speed
+from bench import HERE, VALUE, Rivals, Row, Verdicts, accepts, free_port, show_speed
 
 from strato import Strato, until
 
@@ -46,7 +45,7 @@ class GrpcRow(Row):
         self.rates.append(float(re.search(r"([\d.]+) req/s", text).group(1)))
 
 
-class Rivals:
+class GrpcRivals(Rivals):
     """minimal_grpc with as many threads as Strato has workers, and etcd."""
 
     def __init__(self, threads):
@@ -82,13 +81,6 @@ class Rivals:
                 return b"true" in page.read()
         except OSError:
             return False
-
-    def __exit__(self, *_):
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def field(number, data):
@@ -128,7 +120,7 @@ def main():
     options = parser.parse_args()
     verdicts = Verdicts()
     settings = {"grpc": {"enabled": "yes", "workers": options.workers}, "http": {"workers": 1}}
-    with Rivals(options.workers) as rivals, Strato(settings) as strato:
+    with GrpcRivals(options.workers) as rivals, Strato(settings) as strato:
         table = rows(rivals, strato.grpc[1])
         for row in table:
             row.prepare(rivals.directory, options.seconds)
