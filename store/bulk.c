@@ -22,26 +22,29 @@ struct entry {
 struct queue {
     struct entry *oldest;
     unsigned count; /* always <= CHANNEL_SLOTS */
-    uint64_t bytes; /* sum of total; always <= max_bytes */
+    uint64_t bytes; /* sum of total; always <= most, or there is one entry only */
+    uint64_t most;
 };
 
 struct bulk {
     unsigned channels;
     uint64_t max_value;
-    uint64_t max_bytes; /* of one queue */
     struct {
         struct queue staged, kept;
     } channel[];
 };
 
-struct bulk *bulk_open(unsigned channels, uint64_t max_value)
+struct bulk *bulk_open(unsigned channels, uint64_t max_value, uint64_t max_answer)
 {
     struct bulk *bulk = calloc(1, sizeof *bulk + channels * sizeof bulk->channel[0]);
     if (!bulk)
         panic("out of memory");
     bulk->channels = channels;
     bulk->max_value = max_value;
-    bulk->max_bytes = max_value * BULK_PER_CHANNEL;
+    for (unsigned i = 0; i < channels; i++) {
+        bulk->channel[i].staged.most = max_value * BULK_PER_CHANNEL;
+        bulk->channel[i].kept.most = max_answer * BULK_PER_CHANNEL;
+    }
     return bulk;
 }
 
@@ -72,11 +75,10 @@ static void drop(struct queue *queue, uint64_t id)
 }
 
 /* A new, empty entry at the queue's end; makes room for it first. */
-static struct entry *add(struct bulk *bulk, struct queue *queue, uint64_t id, size_t total)
+static struct entry *add(struct queue *queue, uint64_t id, size_t total)
 {
     drop(queue, id);
-    while (queue->oldest &&
-           (queue->count >= CHANNEL_SLOTS || queue->bytes + total > bulk->max_bytes))
+    while (queue->oldest && (queue->count >= CHANNEL_SLOTS || queue->bytes + total > queue->most))
         unlink_entry(queue, &queue->oldest);
     struct entry *entry = calloc(1, sizeof *entry);
     if (!entry)
@@ -112,8 +114,7 @@ enum status bulk_stage(struct bulk *bulk, unsigned channel, uint64_t bulk_id, ui
     if (bulk_id == 0 || piece.len == 0 || offset > total || piece.len > total - offset)
         return STATUS_INVALID;
     struct queue *queue = &bulk->channel[channel].staged;
-    struct entry *entry =
-        offset == 0 ? add(bulk, queue, bulk_id, (size_t)total) : *find(queue, bulk_id);
+    struct entry *entry = offset == 0 ? add(queue, bulk_id, (size_t)total) : *find(queue, bulk_id);
     if (!entry || entry->total != total || offset > entry->data.len)
         return STATUS_RESTAGE;
     *there_r = entry->data.len;
@@ -149,7 +150,7 @@ void bulk_drop_staged(struct bulk *bulk, unsigned channel, uint64_t bulk_id)
 
 void bulk_keep(struct bulk *bulk, unsigned channel, uint64_t sequence, struct bytes value)
 {
-    struct entry *entry = add(bulk, &bulk->channel[channel].kept, sequence, value.len);
+    struct entry *entry = add(&bulk->channel[channel].kept, sequence, value.len);
     buffer_append(&entry->data, value.data, value.len);
 }
 

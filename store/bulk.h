@@ -3,8 +3,9 @@
  * submitted, and long answers waiting to be fetched. Private to the process: a restarted store has
  * none, says STATUS_RESTAGE for what it no longer has, and the worker sends it again.
  *
- * Bounded: per channel at most CHANNEL_SLOTS of each kind and BULK_PER_CHANNEL times max_value
- * bytes; beyond that the oldest goes. All of a channel's go when a new worker says hello on it.
+ * Bounded: per channel at most CHANNEL_SLOTS of each kind and BULK_PER_CHANNEL times max_value (or
+ * max_answer) bytes; beyond that the oldest goes. All of a channel's go when a new worker says
+ * hello on it.
  */
 #ifndef STRATO_STORE_BULK_H
 #define STRATO_STORE_BULK_H
@@ -16,7 +17,8 @@ enum { BULK_PER_CHANNEL = 64 };
 
 struct bulk;
 
-struct bulk *bulk_open(unsigned channels, uint64_t max_value);
+/* max_answer: the longest usual answer, a value's or a set's. */
+struct bulk *bulk_open(unsigned channels, uint64_t max_value, uint64_t max_answer);
 void bulk_close(struct bulk **bulk);
 
 /* Takes a piece and says how much is there now. STATUS_OK, also for a piece that is already there;

@@ -118,7 +118,9 @@ static void start(struct store *store, int argc, char **argv)
     if (!store->ops)
         run_child_fail(RUN_EXIT_CONFIG, "%s: this backend is not built", store->child.name);
     map_channels(store);
-    store->bulk = bulk_open(store->channels, store->child.conf.max_value);
+    const struct conf *conf = &store->child.conf;
+    store->bulk = bulk_open(store->channels, conf->max_value,
+                            conf->max_set > conf->max_value ? conf->max_set : conf->max_value);
     const struct dispatch_options options = {
         .ops = store->ops,
         .child = &store->child,

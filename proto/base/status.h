@@ -13,16 +13,16 @@ enum status {
     STATUS_INVALID = 1,      /* the request breaks a rule that its error text names */
     STATUS_NOT_FOUND = 2,    /* no such key, or it has expired */
     STATUS_OUT_OF_RANGE = 3, /* a counter's sum would leave int64; nothing was changed */
-    STATUS_TOO_LARGE = 4,    /* the value is larger than max_value */
-    STATUS_FULL = 5,         /* no room; nothing was changed; reads and deletes go on */
-    STATUS_UNAVAILABLE = 6,  /* the backend is away; nothing was changed (or, on redis, nothing that
-                              * would differ if it is done again); try again */
-    STATUS_DEADLINE = 7,     /* request_timeout or the client's deadline passed first */
-    STATUS_UNKNOWN = 8,      /* sent to the backend, outcome unknown: it may have been applied */
-    STATUS_WRONG_TYPE = 9,   /* the backend holds something of another type under this key */
-    STATUS_INTERNAL = 10,    /* a bug of ours; logged where it was noticed */
-    STATUS_RESTAGE = 11,     /* store to worker only: the staged payload is gone, stage it again */
-    STATUS_RETRY = 12,       /* reader only: a write is in the way, ask the store */
+    STATUS_TOO_LARGE = 4, /* the value is larger than max_value, or the set would be than max_set */
+    STATUS_FULL = 5,      /* no room; nothing was changed; reads and deletes go on */
+    STATUS_UNAVAILABLE = 6, /* the backend is away; nothing was changed (or, on redis, nothing that
+                             * would differ if it is done again); try again */
+    STATUS_DEADLINE = 7,    /* request_timeout or the client's deadline passed first */
+    STATUS_UNKNOWN = 8,     /* sent to the backend, outcome unknown: it may have been applied */
+    STATUS_WRONG_TYPE = 9,  /* the backend holds something of another type under this key */
+    STATUS_INTERNAL = 10,   /* a bug of ours; logged where it was noticed */
+    STATUS_RESTAGE = 11,    /* store to worker only: the staged payload is gone, stage it again */
+    STATUS_RETRY = 12,      /* reader only: a write is in the way, ask the store */
     STATUS_COUNT
 };
 

@@ -137,6 +137,8 @@ static void check_sizes(struct rules *rules)
     const struct conf *conf = rules->conf;
     if (conf_uses(conf, BACKEND_MEMORY) && conf->max_value > conf->memory_size / 4)
         blame(rules, "strato", "max_value", "max_value must be at most a quarter of [memory] size");
+    if (conf_uses(conf, BACKEND_MEMORY) && conf->max_set > conf->memory_size / 4)
+        blame(rules, "strato", "max_set", "max_set must be at most a quarter of [memory] size");
     uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     if (conf->memory_size > machine) {
         char text[120];

@@ -38,6 +38,7 @@ struct conf {
     uint64_t request_timeout_ms;
     uint64_t drain_timeout_ms;
     uint64_t max_value;
+    uint64_t max_set; /* of all items of one set, each with its two length bytes */
     enum backend services[SERVICE_COUNT]; /* resolved: [services], else [strato] backend */
     unsigned services_named;              /* bit 1 << service: it is named in [services] */
     struct conf_protocol {

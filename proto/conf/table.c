@@ -41,6 +41,8 @@ const struct conf_key conf_keys[CONF_KEY_COUNT] = {
     {"strato", "max_value", CONF_SIZE, CONF_ROLL_ALL, AT(max_value), "1M", NULL, 1 * K, 64 * M,
      NULL,
      "largest value; also at most a quarter of [memory] size where memory is used"},
+    {"strato", "max_set", CONF_SIZE, CONF_ROLL_ALL, AT(max_set), "1M", NULL, 1 * K, 64 * M, NULL,
+     "largest set: the bytes of all its items and 2 more for each; the same rule for memory"},
     {"strato", "include", CONF_INCLUDE, 0, 0, NULL, NULL, 0, 0, "conf.d/*.ini",
      "more files, relative to this one; read after it, by name, the later one overrides"},
 

@@ -130,6 +130,11 @@ static enum status add_item(struct work *work, const struct request *request,
 {
     struct set_root root;
     get_root(work, request->key, &root, &reply->revision);
+    if (root.packed + 2 + request->value.len > work->env->max_set &&
+        !record_has_item(work, root.id, request->value)) {
+        *reply = (struct reply){.status = STATUS_TOO_LARGE};
+        return STATUS_OK;
+    }
     if (root.id == 0)
         root.id = ++work->state->set_id;
     enum status status = record_add_item(work, root.id, request->value);

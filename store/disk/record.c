@@ -223,6 +223,16 @@ void record_items(const struct work *work, const struct set_root *root, struct b
     mdb_cursor_close(cursor);
 }
 
+bool record_has_item(const struct work *work, uint64_t set, struct bytes item)
+{
+    struct key key;
+    MDB_val value;
+    item_key(set, item, &key);
+    MDB_val at = key_val(&key);
+    int code = mdb_get(work->txn, work->env->tables[TABLE_ITEM], &at, &value);
+    return env_status(work->env, code, "read") == STATUS_OK;
+}
+
 enum status record_add_item(const struct work *work, uint64_t set, struct bytes item)
 {
     struct key key;

@@ -72,6 +72,7 @@ uint64_t record_next_expiry(const struct work *work);
 
 /* Appends the packed items of a set. */
 void record_items(const struct work *work, const struct set_root *root, struct buffer *items);
+bool record_has_item(const struct work *work, uint64_t set, struct bytes item);
 /* Adds and removes. STATUS_OK; STATUS_NOT_FOUND when it is already so; STATUS_FULL. */
 enum status record_add_item(const struct work *work, uint64_t set, struct bytes item) MUST_CHECK;
 enum status record_remove_item(const struct work *work, uint64_t set, struct bytes item) MUST_CHECK;

@@ -23,6 +23,7 @@ enum {
 struct engine {
     struct engine_callbacks callbacks;
     struct arena_writer *arena;
+    uint64_t max_set;      /* bytes of a set's packed items */
     struct buffer scratch; /* a set being changed */
 };
 
@@ -150,6 +151,8 @@ static struct reply add_item(struct engine *engine, const struct engine_call *ca
     uint8_t prefix[2];
     if (find_item(old.value, item, &at))
         return old;
+    if (old.value.len + sizeof prefix + item.len > engine->max_set)
+        return (struct reply){.status = STATUS_TOO_LARGE};
     set_prefix(item.len, prefix);
     engine->scratch.len = 0;
     buffer_append(&engine->scratch, old.value.data, old.value.len);
@@ -251,9 +254,9 @@ static struct engine *open_engine(const struct run_child *child,
     struct engine *engine = calloc(1, sizeof *engine);
     struct arena_report found;
     char reason[256];
-    (void)child;
     if (!engine)
         panic("out of memory");
+    engine->max_set = child->conf.max_set;
     engine->callbacks = *callbacks;
     engine->arena =
         arena_writer_open(RUN_FD_ARENA, ARENA_DATA, clock_wall_ms(), &found, reason, sizeof reason);

@@ -13,6 +13,7 @@ from strato import Strato
 
 PROTOCOLS = {"http": HttpOperations, "grpc": GrpcOperations}
 MAX_VALUE = 1 << 20
+MAX_SET = 64 << 10  # below the default, so that a test can reach it
 
 
 @contextlib.contextmanager
@@ -32,7 +33,8 @@ BACKENDS = {"memory": lambda: contextlib.nullcontext({"strato": {"backend": "mem
 @pytest.fixture(scope="session")
 def strato():
     with BACKENDS[os.environ.get("STRATO_BACKEND", "memory")]() as settings, \
-            Strato({**settings, "grpc": {"enabled": "yes"}}) as running:
+            Strato({**settings, "grpc": {"enabled": "yes"},
+                    "strato": {**settings["strato"], "max_set": str(MAX_SET)}}) as running:
         yield running
 
 

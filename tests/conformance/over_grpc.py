@@ -1,5 +1,7 @@
 """The operations over gRPC, with Debian's python3-grpcio."""
 
+import re
+
 import grpc
 
 from operations import (DEADLINE, FULL, INVALID, NOT_FOUND, OUT_OF_RANGE, TOO_LARGE, UNAVAILABLE,
@@ -29,7 +31,7 @@ class GrpcOperations(Operations):
             return self.rpc.ask(path, **fields)
         except grpc.RpcError as error:
             code = CODES.get(error.code(), UNEXPECTED)
-            if code == INVALID and "max_value" in error.details():
+            if code == INVALID and re.search("max_(value|set)", error.details()):
                 code = TOO_LARGE
             raise Refused(code, error.details()) from None
 

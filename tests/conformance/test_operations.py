@@ -1,11 +1,12 @@
 """What every operation means, on every protocol and backend alike."""
 
+import os
 import random
 import threading
 import time
 
 import pytest
-from conftest import MAX_VALUE
+from conftest import MAX_SET, MAX_VALUE
 from operations import INVALID, NOT_FOUND, OUT_OF_RANGE, TOO_LARGE, Refused
 
 INT64_MAX = (1 << 63) - 1
@@ -340,6 +341,26 @@ def test_set_grows_past_what_travels_in_one_piece(ops, key):
     for number, item in enumerate(items[:-1]):
         assert len(ops.set_remove(key, item)) == len(items) - number - 1
     assert ops.set_get(key) == items[-1:]
+
+
+@pytest.mark.skipif(os.environ.get("STRATO_BACKEND") in ("redis", "cluster"),
+                    reason="store/redis does not know max_set yet")
+def test_set_grows_up_to_max_set_and_no_further(ops, key):
+    """Each item counts its bytes and two more, to the byte."""
+    items = [b"%03d" % number + b"i" * 477 for number in range(MAX_SET // 482)]
+    last = b"l" * (MAX_SET - 482 * len(items) - 2)
+    for item in items:
+        ops.set_add(key, item)
+    refuses(TOO_LARGE, ops.set_add, key, last + b"x")
+    refuses(TOO_LARGE, ops.set_add, key, b"i" * 480)
+    assert sorted(ops.set_get(key)) == items
+    assert sorted(ops.set_add(key, last)) == sorted(items + [last])
+    refuses(TOO_LARGE, ops.set_add, key, b"x")
+    assert len(ops.set_add(key, items[0])) == len(items) + 1  # it is in it already
+    assert len(ops.set_remove(key, items[0])) == len(items)
+    assert len(ops.set_remove(key, b"x")) == len(items)
+    assert sorted(ops.set_add(key, b"x" * 480)) == sorted(items[1:] + [last, b"x" * 480])
+    refuses(TOO_LARGE, ops.set_add, key, b"y")
 
 
 # ---- Between clients ----

@@ -3,6 +3,7 @@
 import pytest
 from strato import Strato
 from support import generator
+from test_control import ctl
 
 SMALL = {"memory": {"size": "4M"}}
 
@@ -145,3 +146,26 @@ def test_the_largest_value_fits_an_empty_arena():
         for number in range(10):
             assert client.kv_put("big", bytes([number]) * (1 << 20)).status == 204
         assert client.kv_get("big").body == b"\t" * (1 << 20)
+
+
+@pytest.mark.parametrize("backend", ["memory", "disk"])
+def test_a_set_larger_than_max_set_is_read_and_shrinks(backend):
+    """It was made when max_set was larger."""
+    items = [b"%04d" % number + b"i" * 94 for number in range(40)]
+    with Strato({"strato": {"backend": backend, "max_set": "4K"}}) as strato:
+        client = strato.client()
+        for item in items:
+            assert client.put(f"/sets/s?item={item.decode()}", b"").status == 200
+        strato.settings["strato"]["max_set"] = "1K"
+        strato.write_config()
+        ctl(strato, "reload")
+        client = strato.client()
+        refused = client.put("/sets/s?item=x", b"")
+        assert refused.status == 413
+        assert "1024 bytes (max_set)" in refused.json()["error"]
+        assert len(client.get("/sets/s").json()["items"]) == 40
+        for number, item in enumerate(items[:30]):
+            shown = client.delete(f"/sets/s?item={item.decode()}")
+            assert shown.status == 200 and len(shown.json()["items"]) == 39 - number
+        assert client.put("/sets/s?item=x", b"").status == 200
+        assert client.put("/sets/s?item=" + "x" * 80, b"").status == 413

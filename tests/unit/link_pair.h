@@ -39,7 +39,7 @@ static inline void pair_open_store(struct pair *pair)
 {
     static char name[] = "store-memory";
     char reason[200] = "";
-    pair->bulk = bulk_open(PAIR_CHANNELS, pair->max_value);
+    pair->bulk = bulk_open(PAIR_CHANNELS, pair->max_value, pair->max_value);
     struct talk_options options = {
         .url = pair->url,
         .name = name,

@@ -27,7 +27,7 @@ static bool staged_is(struct bulk *bulk, unsigned channel, uint64_t id, const ch
 
 static void test_pieces_make_a_value(void **state)
 {
-    struct bulk *bulk = bulk_open(2, 100);
+    struct bulk *bulk = bulk_open(2, 100, 100);
     struct bytes value;
     (void)state;
     assert_int_equal(stage(bulk, 7, 9, 0, "abc"), STATUS_OK);
@@ -46,7 +46,7 @@ static void test_pieces_make_a_value(void **state)
 
 static void test_a_repeated_piece_is_taken_once(void **state)
 {
-    struct bulk *bulk = bulk_open(1, 100);
+    struct bulk *bulk = bulk_open(1, 100, 100);
     (void)state;
     assert_int_equal(stage(bulk, 7, 6, 0, "abc"), STATUS_OK);
     assert_int_equal(stage(bulk, 7, 6, 0, "abc"), STATUS_OK);
@@ -60,7 +60,7 @@ static void test_a_repeated_piece_is_taken_once(void **state)
 
 static void test_out_of_order_is_to_be_staged_again(void **state)
 {
-    struct bulk *bulk = bulk_open(1, 100);
+    struct bulk *bulk = bulk_open(1, 100, 100);
     (void)state;
     assert_int_equal(stage(bulk, 7, 9, 3, "def"), STATUS_RESTAGE);
     assert_int_equal(stage(bulk, 7, 9, 0, "abc"), STATUS_OK);
@@ -74,7 +74,7 @@ static void test_out_of_order_is_to_be_staged_again(void **state)
 
 static void test_impossible_pieces_are_refused(void **state)
 {
-    struct bulk *bulk = bulk_open(1, 100);
+    struct bulk *bulk = bulk_open(1, 100, 100);
     (void)state;
     assert_int_equal(stage(bulk, 7, 101, 0, "a"), STATUS_TOO_LARGE);
     assert_int_equal(stage(bulk, 7, UINT64_MAX, 0, "a"), STATUS_TOO_LARGE);
@@ -90,7 +90,7 @@ static void test_impossible_pieces_are_refused(void **state)
 
 static void test_the_oldest_goes_when_there_are_too_many(void **state)
 {
-    struct bulk *bulk = bulk_open(1, 100);
+    struct bulk *bulk = bulk_open(1, 100, 100);
     struct bytes value;
     (void)state;
     for (uint64_t id = 1; id <= CHANNEL_SLOTS + 3; id++)
@@ -103,7 +103,7 @@ static void test_the_oldest_goes_when_there_are_too_many(void **state)
 
 static void test_the_oldest_goes_when_there_are_too_many_bytes(void **state)
 {
-    struct bulk *bulk = bulk_open(1, 100);
+    struct bulk *bulk = bulk_open(1, 100, 100);
     struct bytes value;
     uint8_t data[100] = {0};
     (void)state;
@@ -124,7 +124,7 @@ static void test_the_oldest_goes_when_there_are_too_many_bytes(void **state)
 
 static void test_answers_are_kept_until_dropped(void **state)
 {
-    struct bulk *bulk = bulk_open(2, 100);
+    struct bulk *bulk = bulk_open(2, 100, 100);
     struct bytes value;
     (void)state;
     bulk_keep(bulk, 1, 0, bytes_of("first"));

@@ -195,6 +195,7 @@ static void test_a_large_set_is_changed_in_place(void **state)
     struct disk_engine *disk = disk_new();
     char item[32];
     disk->child.conf.disk_sync = SYNC_OFF;
+    disk->child.conf.max_set = 4 << 20;
     disk_open(disk);
     /* Straight into the tables: each answer has all items, which would take long. */
     struct work work;

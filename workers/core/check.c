@@ -64,7 +64,17 @@ enum status core_check(const struct request *request, uint64_t max_value, char *
     }
 }
 
-const char *core_error_text(const struct core_store *store, enum status status, bool write)
+/* How large a set may be is said with the figure, as for a value. */
+static const char *set_too_large(struct core *core)
+{
+    snprintf(core->error, sizeof core->error,
+             "the set would be too large: all items of a set, with 2 bytes more for each, have at "
+             "most %llu bytes (max_set); nothing was changed",
+             (unsigned long long)core->child->conf.max_set);
+    return core->error;
+}
+
+const char *core_error_text(const struct core_store *store, enum status status, enum op op)
 {
     static const char *const away[BACKEND_COUNT] = {
         [BACKEND_MEMORY] = "the memory backend is away; nothing was changed, try again",
@@ -75,7 +85,9 @@ const char *core_error_text(const struct core_store *store, enum status status, 
     };
     if (status == STATUS_UNAVAILABLE)
         return away[store->backend];
-    if (status == STATUS_DEADLINE && write)
+    if (status == STATUS_TOO_LARGE && op == OP_SET_ADD)
+        return set_too_large(store->core);
+    if (status == STATUS_DEADLINE && op_info(op)->write)
         return "the request did not finish in time; the change may still have been made";
     return status_info(status)->text;
 }

@@ -107,7 +107,7 @@ struct core {
  * in error (size bytes). */
 enum status core_check(const struct request *request, uint64_t max_value, char *error, size_t size);
 /* check.c: the text for an outcome that the store reported. */
-const char *core_error_text(const struct core_store *store, enum status status, bool write);
+const char *core_error_text(const struct core_store *store, enum status status, enum op op);
 
 /* local.c: answers a read from the arena. STATUS_RETRY: ask the store. */
 enum status core_read_local(struct core_store *store, const struct request *request,
