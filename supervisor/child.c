@@ -7,12 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "proto/base/os.h"
 
 /* ---- In the new process, before it becomes another program ---- */
 
@@ -38,6 +39,16 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* The first number that no child knows a descriptor by. */
+static int above_targets(const struct fd_map *map)
+{
+    int above = 0;
+    for (unsigned i = 0; i < map->count; i++)
+        if (map->entries[i].target >= above)
+            above = map->entries[i].target + 1;
+    return above;
+}
+
 /*
  * Two steps, because a target number may be another entry's source: first copies of all sources
  * above every target, then from there to the targets. Only dup2() leaves a descriptor open on
@@ -46,12 +57,11 @@ static void reset_signals(void)
 static bool place_descriptors(const struct fd_map *map)
 {
     int copies[sizeof map->entries / sizeof map->entries[0]];
-    int above = RUN_FD_CHANNEL + RUN_CHANNEL_FDS * SHARED_CHANNELS_MAX;
+    int above = above_targets(map);
     for (unsigned i = 0; i < map->count; i++)
         if ((copies[i] = fcntl(map->entries[i].source, F_DUPFD_CLOEXEC, above)) < 0)
             return false;
-    if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
-        return false;
+    os_close_on_exec(3);
     for (unsigned i = 0; i < map->count; i++)
         if (dup2(copies[i], map->entries[i].target) < 0)
             return false;
@@ -68,11 +78,17 @@ _Noreturn static void become(const struct child_plan *plan, const struct fd_map 
                          NULL};
     reset_signals();
     setpgid(0, 0); /* what a terminal or a shell sends to our group is for the supervisor */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != supervisor)
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* where it is forbidden, the life pipe does it */
+    if (getppid() != supervisor)
         _exit(RUN_EXIT_FAILURE);
-    status_fd = fcntl(status_fd, F_DUPFD_CLOEXEC, 1000); /* out of the way of every target */
-    if (!place_descriptors(map))
-        give_up(status_fd, "place the descriptors of", plan->name);
+    int told = fcntl(status_fd, F_DUPFD_CLOEXEC, above_targets(map)); /* out of their way */
+    if (told < 0 || !place_descriptors(map)) {
+        bool few = errno == EINVAL || errno == EMFILE; /* EINVAL: above the limit */
+        give_up(told < 0 ? status_fd : told,
+                few ? "open enough files (ulimit -Hn) for" : "place the descriptors of",
+                plan->name);
+    }
+    status_fd = told;
     execv(path, arguments);
     give_up(status_fd, "execute", path);
 }

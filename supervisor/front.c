@@ -10,10 +10,10 @@
 
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/close_range.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "proto/base/os.h"
 #include "supervisor/supervisor.h"
 
 enum { PORT_MIN = 1024, PORT_MAX = 49151, OPTION_COUNT = 4 };
@@ -161,8 +161,9 @@ int front_main(const struct front *front, int argc, char **argv)
     struct buffer problems = {0};
     struct settings settings = {front, &conf, &problems};
     const char *values[OPTION_COUNT] = {NULL};
+    os_begin();
     parse(front, argc, argv, values);
-    close_range(3, ~0u, CLOSE_RANGE_CLOEXEC); /* what a shell left open is not for children */
+    os_close_on_exec(3); /* what a shell left open is not for children */
     conf_defaults(&conf, true);
     bool good = choose_protocol(&settings) && apply_port(&settings, front->port, "default port");
     for (size_t i = 0; i < OPTION_COUNT; i++)

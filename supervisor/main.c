@@ -6,10 +6,10 @@
  */
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/close_range.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "proto/base/os.h"
 #include "supervisor/supervisor.h"
 
 static const char usage[] =
@@ -68,8 +68,9 @@ int main(int argc, char **argv)
     static struct conf conf;
     struct options options = {0};
     struct buffer problems = {0};
+    os_begin();
     parse(argc, argv, &options);
-    close_range(3, ~0u, CLOSE_RANGE_CLOEXEC); /* what a shell left open is not for children */
+    os_close_on_exec(3); /* what a shell left open is not for children */
     conf_defaults(&conf, !options.config);
     enum status status = options.config ? conf_load(&conf, options.config, &problems)
                                         : conf_check(&conf, "built-in defaults", &problems);

@@ -11,11 +11,11 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/base/os.h"
 #include "proto/channel/channel.h"
 #include "proto/run/roster.h"
 #include "supervisor/notify.h"
@@ -24,7 +24,10 @@ enum { BACKLOG = 4096, LISTEN_TRIES = 20, LISTEN_PAUSE_MS = 50 };
 
 static enum status failed(struct buffer *why, const char *what)
 {
-    buffer_append_format(why, "cannot make %s: %s", what, strerror(errno));
+    const char *limit = errno == EMFILE  ? " (more open files are needed: ulimit -Hn)"
+                        : errno == EFBIG ? " (larger files are needed: ulimit -Hf)"
+                                         : "";
+    buffer_append_format(why, "cannot make %s: %s%s", what, strerror(errno), limit);
     return STATUS_UNAVAILABLE;
 }
 
@@ -38,7 +41,7 @@ static void close_one(int *fd)
 /* A memfd of this size that can neither shrink nor grow: a child that maps it may trust that. */
 static int make_memory(const char *name, uint64_t size, struct buffer *why)
 {
-    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = os_memfd(name);
     if (fd >= 0 && ftruncate(fd, (off_t)size) == 0 &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
         return fd;
@@ -125,7 +128,7 @@ enum status shared_set_config(struct shared *shared, const struct conf *conf, st
 {
     struct buffer text = {0};
     conf_write(conf, &text);
-    int fd = memfd_create("strato-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = os_memfd("strato-config");
     bool written =
         fd >= 0 && write(fd, text.data, text.len) == (ssize_t)text.len &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0;
@@ -253,7 +256,9 @@ enum status shared_open(struct shared *shared, struct conf *conf, struct buffer 
     int life[2];
     memset(shared, 0xff, sizeof *shared); /* every int is -1 */
     shared->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (shared->null < 0 || pipe2(life, O_CLOEXEC) < 0)
+    if (shared->null < 0)
+        return failed(why, "standard input of the processes from /dev/null");
+    if (pipe2(life, O_CLOEXEC) < 0)
         return failed(why, "a pipe");
     shared->roster = roster_create();
     if (shared->roster < 0)

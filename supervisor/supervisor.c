@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,6 +24,7 @@
 #include "supervisor/internal.h"
 #include "supervisor/lock.h"
 #include "supervisor/notify.h"
+#include "supervisor/prepare.h"
 
 enum {
     EVENTS_MAX = 64,
@@ -288,7 +288,6 @@ static enum status open_signals(struct supervisor *s)
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         sigaddset(&set, numbers[i]);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
     signal(SIGUSR2, SIG_IGN);
     s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -398,38 +397,6 @@ static void run_round(struct supervisor *s)
 
 /* ---- Setting up ---- */
 
-/* BUILD/bin/stratod and /usr/sbin/stratod both find ../libexec/strato. */
-static enum status find_programs(struct supervisor *s, struct buffer *why)
-{
-    char self[CONF_TEXT_MAX];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[len > 0 ? len : 0] = '\0';
-    for (int i = 0; i < 2; i++) {
-        char *slash = strrchr(self, '/');
-        if (slash)
-            *slash = '\0';
-    }
-    if (snprintf(s->directory, sizeof s->directory, "%s/libexec/strato", self) <
-        (int)sizeof s->directory)
-        return STATUS_OK;
-    buffer_append_text(why, "the programs' directory has too long a name");
-    return STATUS_INVALID;
-}
-
-/* Descriptors are what a server needs most; children inherit this. */
-static void raise_limits(const struct conf *conf)
-{
-    struct rlimit limit;
-    uint64_t wanted = conf->http.max_connections + 512;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < wanted)
-        log_warn("max_connections needs %" PRIu64 " descriptors per worker; the limit (ulimit -Hn)"
-                 " is %" PRIu64,
-                 wanted, (uint64_t)limit.rlim_max);
-}
-
 static void fill_slots(struct supervisor *s)
 {
     for (unsigned r = 0; r < ROLE_COUNT; r++)
@@ -449,10 +416,10 @@ static enum status open_ctl(struct supervisor *s, struct buffer *why)
 
 static enum status set_up(struct supervisor *s, struct buffer *why)
 {
-    if (find_programs(s, why) != STATUS_OK ||
+    if (prepare_programs(s->directory, sizeof s->directory, why) != STATUS_OK ||
         lock_take(s->conf->run_dir, &s->lock_fd, why) != STATUS_OK)
         return STATUS_UNAVAILABLE;
-    raise_limits(s->conf);
+    prepare_limits(s->conf);
     if (shared_open(&s->shared, s->conf, why) != STATUS_OK)
         return STATUS_UNAVAILABLE;
     if (open_signals(s) != STATUS_OK) {

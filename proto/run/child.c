@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "proto/base/failpoint.h"
+#include "proto/base/os.h"
 #include "proto/run/run.h"
 
 static int signal_fd = -1;
@@ -137,7 +138,6 @@ static int open_stop_fd(void)
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
     signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (signal_fd < 0 || epoll_fd < 0)
@@ -150,6 +150,7 @@ static int open_stop_fd(void)
 void run_child_start(struct run_child *child, int argc, char **argv)
 {
     *child = (struct run_child){.name = argc > 1 ? argv[1] : ""};
+    os_begin();
     check_descriptors(argv[0]);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, child->name);

@@ -5,8 +5,9 @@
  */
 #include "proto/run/roster.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
+
+#include "proto/base/os.h"
 
 enum { READ_TRIES = 100 };
 
@@ -22,7 +23,7 @@ static bool get(int fd, void *data, size_t len, size_t offset)
 
 int roster_create(void)
 {
-    int fd = memfd_create("strato-roster", MFD_CLOEXEC);
+    int fd = os_memfd("strato-roster");
     if (fd >= 0 && ftruncate(fd, sizeof(struct roster)) != 0) {
         close(fd);
         return -1;

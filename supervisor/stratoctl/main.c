@@ -5,12 +5,12 @@
  */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/base/os.h"
 #include "proto/conf/conf.h"
 #include "proto/run/control.h"
 #include "supervisor/stratoctl/ask.h"
@@ -130,7 +130,7 @@ static bool is_command(int count, char **words)
 int main(int argc, char **argv)
 {
     struct options options = {.socket = usual_socket()};
-    signal(SIGPIPE, SIG_IGN); /* one that is turned away is answered before it has asked */
+    os_begin(); /* SIGPIPE: one that is turned away is answered before it has asked */
     parse(argc, argv, &options);
     if (!is_command(argc - optind, argv + optind))
         return 2;

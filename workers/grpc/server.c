@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/os.h"
 #include "workers/grpc/goaway.h"
 #include "workers/grpc/health.h"
 #include "workers/grpc/reflection.h"
@@ -250,11 +251,10 @@ static void drain(struct rpc_server *server, uint64_t now_ns)
 static void wait_for_events(struct rpc_server *server, uint64_t wait_ns)
 {
     struct epoll_event events[EVENTS];
-    struct timespec wait = {(time_t)(wait_ns / 1000000000u), (long)(wait_ns % 1000000000u)};
     bool noticed = false;
-    int n = epoll_pwait2(server->epoll_fd, events, EVENTS, &wait, NULL);
+    int n = os_epoll_wait(server->epoll_fd, events, EVENTS, wait_ns);
     if (n < 0 && errno != EINTR)
-        panic("epoll_pwait2: %s", strerror(errno));
+        panic("epoll: %s", strerror(errno));
     uint64_t now_ns = clock_ns();
     for (int i = 0; i < n; i++) {
         if (events[i].data.ptr == &server->accept)
