@@ -27,7 +27,11 @@ enum figure {
     FIGURE_ENDED_STATUS, /* + enum status: operations ended, by outcome */
     FIGURE_REQUESTS = FIGURE_ENDED_STATUS + STATUS_COUNT, /* + enum op */
     FIGURE_LATENCY = FIGURE_REQUESTS + OP_COUNT, /* + 17 * write: buckets, then the sum in ns */
-    FIGURE_COUNT = FIGURE_LATENCY + 2 * (FIGURE_LATENCY_BUCKETS + 1),
+    FIGURE_BUDGET_USED = FIGURE_LATENCY + 2 * (FIGURE_LATENCY_BUCKETS + 1), /* gauge: bytes */
+    FIGURE_BUDGET_LIMIT,                                                    /* gauge: bytes */
+    FIGURE_BUDGET_REFUSED,  /* requests that there was no memory for */
+    FIGURE_CONNECTIONS_CUT, /* by the worker, for a client's sake that holds too much or too long */
+    FIGURE_COUNT,
 };
 
 #endif

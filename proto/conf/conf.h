@@ -47,6 +47,7 @@ struct conf {
         unsigned workers;           /* resolved: auto is one per CPU this process may use */
         uint64_t idle_timeout_ms;   /* http */
         uint64_t max_connections;   /* per worker */
+        uint64_t max_memory;        /* per worker; for what clients hold */
     } http, grpc;
     uint64_t memory_size;
     char disk_path[CONF_TEXT_MAX]; /* absolute in a child; else relative to data_dir */

@@ -42,7 +42,7 @@ struct conf_key {
     const char *doc; /* one line */
 };
 
-enum { CONF_KEY_COUNT = 32 };
+enum { CONF_KEY_COUNT = 34 };
 extern const struct conf_key conf_keys[CONF_KEY_COUNT];
 
 /* The row of a key, or NULL. */

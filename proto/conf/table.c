@@ -71,6 +71,9 @@ const struct conf_key conf_keys[CONF_KEY_COUNT] = {
     {"http", "max_connections", CONF_COUNT, CONF_ROLL_HTTP, AT(http.max_connections), "10000",
      NULL, 1, 1000000,
      NULL, "open connections of one worker"},
+    {"http", "max_memory", CONF_SIZE, CONF_ROLL_HTTP, AT(http.max_memory), "128M", NULL, 4 * M, 16 * T,
+     NULL,
+     "values that one worker's clients may have under way; at least 16 times max_value"},
 
     {"grpc", "enabled", CONF_BOOL, CONF_ROLL_STORES, AT(grpc.enabled), "yes", NULL, 0, 0, NULL,
      "yes or no"},
@@ -83,6 +86,9 @@ const struct conf_key conf_keys[CONF_KEY_COUNT] = {
     {"grpc", "max_connections", CONF_COUNT, CONF_ROLL_GRPC, AT(grpc.max_connections), "10000",
      NULL, 1, 1000000,
      NULL, "open connections of one worker"},
+    {"grpc", "max_memory", CONF_SIZE, CONF_ROLL_GRPC, AT(grpc.max_memory), "128M", NULL, 4 * M, 16 * T,
+     NULL,
+     "values that one worker's clients may have under way; at least 16 times max_value"},
 
     {"memory", "size", CONF_SIZE, 0, AT(memory_size), "256M", NULL, 4 * M, 16 * T, NULL,
      "shared memory for records; it is used as it fills"},

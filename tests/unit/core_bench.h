@@ -31,7 +31,7 @@ struct transfer_job {
 
 static struct transfer_job jobs[JOBS_MAX];
 static uint64_t last_bulk_id;
-static unsigned dropped;
+static unsigned dropped, declined;
 
 static inline struct transfer_job *new_job(bool fetch, struct bytes value, transfer_done *done,
                                            void *context)
@@ -67,6 +67,13 @@ void transfer_drop(struct transfer *transfer, uint64_t bulk_id)
     (void)transfer;
     assert_int_not_equal(bulk_id, 0);
     dropped++;
+}
+
+void transfer_decline(struct transfer *transfer, uint64_t sequence)
+{
+    (void)transfer;
+    (void)sequence;
+    declined++;
 }
 
 void transfer_cancel(struct transfer_job **job)
@@ -191,7 +198,8 @@ static inline int open_bench(void **state)
     bench->core.first = &bench->store;
     memset(jobs, 0, sizeof jobs);
     last_done = NULL;
-    done_count = dropped = 0;
+    done_count = dropped = declined = 0;
+    bench->core.budget.limit = UINT64_MAX;
     *state = bench;
     return 0;
 }
@@ -205,6 +213,8 @@ static inline int close_bench(void **state)
     assert_int_equal(open_jobs(), 0);
     assert_null(bench->store.for_slot.head);
     assert_null(bench->store.for_stage.head);
+    assert_null(bench->store.for_fetch.head);
+    assert_int_equal(bench->core.budget.used, 0);
     deadlines_free(&bench->core.deadlines);
     buffer_free(&bench->core.scratch);
     free(bench->memory);

@@ -142,6 +142,75 @@ static void test_cancel_fetching(void **state)
     assert_int_equal(done_count, 0);
 }
 
+static bool free_some(void *context)
+{
+    struct bench *bench = context;
+    if (bench->core.budget.used < 8)
+        return false;
+    core_budget_give(&bench->core, 8);
+    return true;
+}
+
+/* What is taken is bounded, and whoever has held for long makes room first. */
+static void test_budget(void **state)
+{
+    struct bench *bench = *state;
+    struct core *core = &bench->core;
+    core_budget_open(core, 1);
+    assert_int_equal(core->budget.limit, 16 << 20);
+    core->budget.limit = 20;
+    assert_true(core_budget_take(core, 8));
+    assert_true(core_budget_take(core, 12));
+    assert_false(core_budget_take(core, 1));
+    assert_false(core_budget_take(core, UINT64_MAX));
+    assert_int_equal(core->budget.used, 20);
+    assert_int_equal(bench->memory->counters[FIGURE_BUDGET_USED], 20);
+    assert_int_equal(bench->memory->counters[FIGURE_BUDGET_REFUSED], 2);
+    core_budget_relief(core, free_some, bench);
+    assert_false(core_budget_take(core, 21));
+    assert_int_equal(core->budget.used, 20);
+    assert_true(core_budget_take(core, 16));
+    assert_int_equal(core->budget.used, 20);
+    core_budget_give(core, 20);
+}
+
+/* Long answers wait for memory, in order. */
+static void test_fetches_wait_for_memory(void **state)
+{
+    struct bench *bench = *state;
+    struct core_call calls[3];
+    bench->core.budget.limit = 20;
+    for (int i = 0; i < 3; i++) {
+        calls[i] = make_call(OP_SET_GET, "set", (struct bytes){0});
+        assert_false(core_start(&bench->core, &calls[i]));
+        take(bench);
+        answer(bench, STATUS_OK, 0, "ten bytes.", CHANNEL_BULK);
+        poll_at(bench, clock_ns());
+    }
+    assert_int_equal(open_jobs(), 2);
+    core_cancel(&bench->core, &calls[1]);
+    poll_at(bench, clock_ns());
+    assert_int_equal(open_jobs(), 2);
+    end_job(STATUS_OK, "first");
+    end_job(STATUS_OK, "third");
+    assert_int_equal(done_count, 2);
+}
+
+/* A call that only asks whether it went well does not fetch what it would be answered. */
+static void test_status_only(void **state)
+{
+    struct bench *bench = *state;
+    struct core_call call = make_call(OP_SET_ADD, "set", bytes_of("item"));
+    call.status_only = true;
+    assert_false(core_start(&bench->core, &call));
+    take(bench);
+    answer(bench, STATUS_OK, 0, "long", CHANNEL_BULK);
+    poll_at(bench, clock_ns());
+    assert_int_equal(done_count, 1);
+    assert_int_equal(last_status, STATUS_OK);
+    assert_int_equal(declined, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +218,8 @@ int main(void)
         BENCH_TEST(test_staging_fails), BENCH_TEST(test_staging_is_bounded),
         BENCH_TEST(test_cancel_staged), BENCH_TEST(test_fetched),
         BENCH_TEST(test_lost_answer),   BENCH_TEST(test_cancel_fetching),
+        BENCH_TEST(test_budget),        BENCH_TEST(test_fetches_wait_for_memory),
+        BENCH_TEST(test_status_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

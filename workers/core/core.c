@@ -58,6 +58,8 @@ struct core *core_open(const struct run_child *child)
     if (!core->first)
         panic("no backend is in use");
     core_gauge(core, FIGURE_CONNECTIONS_OPEN, 0);
+    bool grpc = child->channel / RUN_LANES == run_worker_number(true, child->number);
+    core_budget_open(core, grpc ? child->conf.grpc.max_memory : child->conf.http.max_memory);
     return core;
 }
 
@@ -78,6 +80,7 @@ static void close_store(struct core_store *store)
 void core_close(struct core **core)
 {
     struct core_store *store;
+    core_budget_close(*core);
     CORE_EACH_STORE(*core, store)
     {
         close_store(store);

@@ -28,6 +28,7 @@ struct core_call {
     struct request request;
     uint64_t deadline_ns; /* monotonic; 0, or one past request_timeout, takes request_timeout */
     void (*done)(struct core_call *call);
+    bool status_only; /* reply.value is not wanted: a long one is not fetched */
 
     /* Set by the core. reply.value is valid until core_start() or core_poll() is called again, or
      * inside done() until it returns: copy or send it there and then. */
@@ -43,6 +44,7 @@ struct core_call {
         struct transfer_job *job; /* while staging or fetching */
         uint64_t sequence;        /* while submitted or fetching */
         uint64_t bulk_id;         /* of the staged value; 0: not staged */
+        uint64_t fetching;        /* bytes of the long answer to be fetched */
         uint64_t started_ns;
         uint64_t deadline_ns;
         uint32_t timer; /* place in the deadlines, counted from 1; 0: none */
@@ -105,6 +107,23 @@ bool core_answers(const struct core *core, enum service service);
 /* The worker's figures, see proto/channel/figures.h. */
 void core_count(struct core *core, unsigned figure, uint64_t add);
 void core_gauge(struct core *core, unsigned figure, uint64_t value);
+
+/*
+ * The memory that a worker's clients may hold at once: [http] or [grpc] max_memory, at least 16
+ * times max_value. A front end takes before it allocates what a client decides the size of (values
+ * half received, answers not yet taken, messages of open calls), and gives back when it is freed.
+ * What every connection costs (less than 20 KiB) is not counted. Long answers that core fetches
+ * are: they wait until there is room.
+ */
+/* False: bytes more would be past the limit, even after relieve() did what it can. Refuse the
+ * request (core_budget_error says why), or wait. */
+bool core_budget_take(struct core *core, uint64_t bytes) MUST_CHECK;
+/* Gives back what was taken. */
+void core_budget_give(struct core *core, uint64_t bytes);
+/* relieve: called when the limit would be passed. It frees what a client has held for long and
+ * returns true, or returns false. It must not start or cancel calls. */
+void core_budget_relief(struct core *core, bool (*relieve)(void *context), void *context);
+extern const char core_budget_error[];
 
 /*
  * Asks every store for its stats and collects them, with those of the processes, as Prometheus

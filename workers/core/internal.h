@@ -29,7 +29,8 @@ enum core_phase {
     PHASE_WAIT_STAGE, /* in store->for_stage: enough values are staged */
     PHASE_STAGING,    /* job is a transfer_stage */
     PHASE_SUBMITTED,  /* in the ring, under sequence */
-    PHASE_FETCHING,   /* job is a transfer_fetch */
+    PHASE_WAIT_FETCH, /* in store->for_fetch: the memory budget is used up */
+    PHASE_FETCHING,   /* job is a transfer_fetch; fetching bytes of the budget are taken */
 };
 
 struct core_queue {
@@ -52,6 +53,7 @@ struct core_store {
     } pending[CHANNEL_SLOTS];
     struct core_queue for_slot;
     struct core_queue for_stage;
+    struct core_queue for_fetch;
     unsigned submitted; /* calls in the ring that are still waited for */
     unsigned staged;    /* always <= CORE_STAGED_MAX */
     uint32_t chance;    /* for the sample of hits */
@@ -88,6 +90,12 @@ struct core {
     unsigned ended;  /* in this core_poll() */
     bool noticed;
     char error[200];
+
+    struct core_budget {
+        uint64_t used, limit; /* bytes */
+        bool (*relieve)(void *context);
+        void *context;
+    } budget;
 
     struct core_waiter *ready_waiters;
     struct core_waiter *stats_waiters;
@@ -128,6 +136,12 @@ void core_admit(struct core_store *store);
 void core_end(struct core_call *call, enum status status);
 /* core.c: makes an open call of it. */
 void core_enter(struct core *core, struct core_store *store, struct core_call *call);
+
+/* budget.c: sets the limit; at the end, shows that nothing is held any more. */
+void core_budget_open(struct core *core, uint64_t max_memory);
+void core_budget_close(struct core *core);
+/* budget.c: core_budget_take() for who waits when there is none. */
+bool core_budget_try(struct core *core, uint64_t bytes) MUST_CHECK;
 
 /* probe.c, stats.c: their part of core_poll(). */
 void core_ready_poll(struct core *core, uint64_t now_ns);

@@ -1,6 +1,6 @@
 /*
  * submit - a call's way through a store's ring and back: waiting for room, staging what does not
- * fit a slot, submitting, taking completions, fetching long answers.
+ * fit a slot, submitting, taking completions, fetching long answers when there is memory for them.
  *
  * The rings outlive the store, so a restart of the store is no event here: what it lost (staged
  * values, long answers) is staged or asked for again until the call's deadline passes.
@@ -125,9 +125,15 @@ void core_submit(struct core_call *call)
     }
 }
 
+static void fetch(struct core_call *call);
+
 void core_admit(struct core_store *store)
 {
     struct core_call *call;
+    while ((call = store->for_fetch.head) && core_budget_try(store->core, call->state.fetching)) {
+        queue_remove(&store->for_fetch, call);
+        fetch(call);
+    }
     while ((call = store->for_slot.head) && put_in_ring(call))
         queue_remove(&store->for_slot, call);
     while ((call = store->for_stage.head) && store->staged < CORE_STAGED_MAX) {
@@ -164,8 +170,12 @@ void core_detach(struct core_call *call)
         store->pending[call->state.sequence % CHANNEL_SLOTS].call = NULL;
         store->submitted--;
         break;
+    case PHASE_WAIT_FETCH:
+        queue_remove(&store->for_fetch, call);
+        break;
     case PHASE_FETCHING:
         transfer_cancel(&call->state.job);
+        core_budget_give(store->core, call->state.fetching);
         break;
     default:
         break;
@@ -188,6 +198,7 @@ static void fetched(void *context, enum status status, struct bytes data)
     struct core_call *call = context;
     call->state.job = NULL;
     call->state.phase = PHASE_CLOSED;
+    core_budget_give(call->state.store->core, call->state.fetching);
     if (status == STATUS_NOT_FOUND) {
         ask_again(call);
         return;
@@ -196,12 +207,25 @@ static void fetched(void *context, enum status status, struct bytes data)
     core_end(call, status);
 }
 
-static void fetch(struct core_call *call, const struct channel_completion *completion)
+/* The memory for it is taken. */
+static void fetch(struct core_call *call)
 {
     struct core_store *store = call->state.store;
     call->state.phase = PHASE_FETCHING;
     call->state.job =
-        transfer_fetch(store->transfer, call->state.sequence, completion->value_len, fetched, call);
+        transfer_fetch(store->transfer, call->state.sequence, call->state.fetching, fetched, call);
+}
+
+static void fetch_or_wait(struct core_call *call, uint64_t len)
+{
+    struct core_store *store = call->state.store;
+    call->state.fetching = len;
+    if (!store->for_fetch.head && core_budget_try(store->core, len)) {
+        fetch(call);
+    } else {
+        call->state.phase = PHASE_WAIT_FETCH;
+        queue_push(&store->for_fetch, call);
+    }
 }
 
 static void complete(struct core_call *call, const struct channel_completion *completion)
@@ -213,8 +237,11 @@ static void complete(struct core_call *call, const struct channel_completion *co
     call->reply.revision = completion->revision;
     if (status == STATUS_RESTAGE) {
         core_submit(call);
+    } else if (completion->flags & CHANNEL_BULK && call->status_only) {
+        transfer_decline(call->state.store->transfer, completion->sequence);
+        core_end(call, status);
     } else if (completion->flags & CHANNEL_BULK) {
-        fetch(call, completion);
+        fetch_or_wait(call, completion->value_len);
     } else if (completion->value_len > CHANNEL_INLINE_MAX) {
         core_end(call, STATUS_INTERNAL);
     } else {

@@ -146,6 +146,11 @@ void transfer_drop(struct transfer *transfer, uint64_t bulk_id)
         drop(transfer, bulk_id, 0);
 }
 
+void transfer_decline(struct transfer *transfer, uint64_t sequence)
+{
+    drop(transfer, 0, sequence);
+}
+
 void transfer_cancel(struct transfer_job **job)
 {
     transfer_job_remove(&(*job)->transfer->jobs, *job);

@@ -43,6 +43,8 @@ void transfer_drop(struct transfer *transfer, uint64_t bulk_id);
  * more. */
 struct transfer_job *transfer_fetch(struct transfer *transfer, uint64_t sequence, uint64_t total,
                                     transfer_done *done, void *context);
+/* A long answer will not be fetched: the store may free it. */
+void transfer_decline(struct transfer *transfer, uint64_t sequence);
 /* data: an unpacked Strato__Control__StatsReply * is passed in data.data (len 0), borrowed. */
 struct transfer_job *transfer_stats(struct transfer *transfer, transfer_done *done, void *context);
 void transfer_cancel(struct transfer_job **job);

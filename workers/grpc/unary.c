@@ -70,6 +70,7 @@ static struct rpc_unary *take(struct rpc_server *server)
     unary->closed.run = run_closed;
     unary->ended.run = run_ended;
     unary->core.done = done;
+    unary->core.status_only = false;
     rpc_pool_open(&unary->pool);
     return unary;
 }
