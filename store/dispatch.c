@@ -103,10 +103,18 @@ static bool value_of(struct dispatch *dispatch, uint32_t channel,
 /* What only a broken worker would send: an item that no set can hold, and so on. */
 static bool is_meaningful(const struct request *request)
 {
-    if (request->op == OP_SET_ADD || request->op == OP_SET_REMOVE)
+    switch (op_info(request->op)->takes) {
+    case OP_TAKES_ITEM:
         return request->value.len >= 1 && request->value.len <= KEY_MAX;
-    if (request->op == OP_FLAG_SET)
+    case OP_TAKES_FLAG:
         return request->number == 0 || request->number == 1;
+    case OP_TAKES_CACHED:
+        return request->value.len >= 1;
+    case OP_TAKES_NOTHING:
+    case OP_TAKES_VALUE:
+    case OP_TAKES_NUMBER:
+        break;
+    }
     return true;
 }
 

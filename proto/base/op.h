@@ -1,8 +1,8 @@
 /*
  * op - services, operations and the protocol-neutral request and reply.
  *
- * One row here is one operation of the contract; HTTP and gRPC map to it and every engine
- * implements it. The numbers travel through channels and are stored in records: never reuse one.
+ * Both come from proto/api/operations.def, which has a row for each. Who wants to know something of
+ * an operation asks its row and never compares it with one that it knows.
  */
 #ifndef STRATO_PROTO_BASE_OP_H
 #define STRATO_PROTO_BASE_OP_H
@@ -14,40 +14,71 @@
 #include "proto/base/status.h"
 
 enum service {
-    SERVICE_CACHE = 0,
-    SERVICE_COUNTER = 1,
-    SERVICE_FLAG = 2,
-    SERVICE_KV = 3,
-    SERVICE_SET = 4,
+#define SERVICE(number, symbol, name, holds, absent, rpc, help) SERVICE_##symbol = (number),
+#include "proto/api/operations.def"
     SERVICE_COUNT
 };
 
 enum op {
     OP_NONE = 0,
-    OP_CACHE_GET = 1,
-    OP_CACHE_SET = 2,
-    OP_COUNTER_GET = 3,
-    OP_COUNTER_INCREMENT = 4,
-    OP_FLAG_GET = 5,
-    OP_FLAG_SET = 6,
-    OP_KV_GET = 7,
-    OP_KV_PUT = 8,
-    OP_KV_DELETE = 9,
-    OP_SET_GET = 10,
-    OP_SET_ADD = 11,
-    OP_SET_REMOVE = 12,
+#define OPERATION(number, service, symbol, name, kind, repeat, takes) OP_##symbol = (number),
+#include "proto/api/operations.def"
     OP_COUNT
+};
+
+/* What is stored under a key of a service, and read in one piece. */
+enum op_holds {
+    OP_HOLDS_VALUE,  /* bytes */
+    OP_HOLDS_NUMBER, /* an int64, eight bytes little-endian */
+    OP_HOLDS_FLAG,   /* a byte, 0 or 1 */
+    OP_HOLDS_ITEMS,  /* items of a set, packed as in set.h */
+};
+
+enum op_kind {
+    OP_READS,   /* changes nothing */
+    OP_CHANGES, /* needs no more room than there was: done even when the store is full */
+    OP_GROWS,   /* may need more room */
+};
+
+/* What it means to carry an operation out twice because its answer was lost. */
+enum op_repeat {
+    OP_FREELY, /* as good as once, with the same answer */
+    OP_AS_OK,  /* as good as once, but the second finds nothing to do: that is a success */
+    OP_ONCE,   /* changes more than once would */
+};
+
+/* What an operation takes besides its key, and within which bounds. */
+enum op_takes {
+    OP_TAKES_NOTHING,
+    OP_TAKES_VALUE,  /* 0 to max_value bytes */
+    OP_TAKES_CACHED, /* 1 to max_value bytes, and when it expires */
+    OP_TAKES_NUMBER, /* any int64 */
+    OP_TAKES_FLAG,   /* 0 or 1 */
+    OP_TAKES_ITEM,   /* 1 to KEY_MAX bytes */
 };
 
 struct op_info {
     const char *name; /* "KVPut": as in the contract; label in logs and metrics */
     enum service service;
-    bool write; /* may change something */
+    enum op_kind kind;
+    enum op_repeat repeat;
+    enum op_takes takes;
+    bool write; /* kind is not OP_READS */
+};
+
+struct service_info {
+    const char *name; /* "kv": as in [services] of the config */
+    const char *rpc;  /* "proto.KV" */
+    enum op_holds holds;
+    enum status absent; /* of a read that finds no record */
+    enum op read;       /* answers with all that is stored under a key */
 };
 
 /* The row of an operation; NULL for a number that is none. */
 const struct op_info *op_info(enum op op);
-/* "cache", "counter", "flag", "kv", "set": as in [services] of the config. */
+/* The row of a service below SERVICE_COUNT. */
+const struct service_info *service_info(enum service service);
+/* Its name; "?" for a number that is none. */
 const char *service_name(enum service service);
 
 enum { KEY_MAX = 480 }; /* longest key and longest set item, in bytes; the shortest is 1 */

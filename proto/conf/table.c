@@ -46,16 +46,9 @@ const struct conf_key conf_keys[CONF_KEY_COUNT] = {
     {"strato", "include", CONF_INCLUDE, 0, 0, NULL, NULL, 0, 0, "conf.d/*.ini",
      "more files, relative to this one; read after it, by name, the later one overrides"},
 
-    {"services", "cache", CONF_SERVICE, 0, AT(services[SERVICE_CACHE]), NULL, NULL, 0, 0, "memory",
-     "backend of the cache; the arena evicts its entries when it is full"},
-    {"services", "counter", CONF_SERVICE, 0, AT(services[SERVICE_COUNTER]), NULL, NULL, 0, 0,
-     "memory", "backend of the counters"},
-    {"services", "flag", CONF_SERVICE, 0, AT(services[SERVICE_FLAG]), NULL, NULL, 0, 0, "memory",
-     "backend of the flags"},
-    {"services", "kv", CONF_SERVICE, 0, AT(services[SERVICE_KV]), NULL, NULL, 0, 0, "memory",
-     "backend of key/value"},
-    {"services", "set", CONF_SERVICE, 0, AT(services[SERVICE_SET]), NULL, NULL, 0, 0, "memory",
-     "backend of the sets"},
+#define SERVICE(number, symbol, name, holds, absent, rpc, help)                                    \
+    {"services", name, CONF_SERVICE, 0, AT(services[number]), NULL, NULL, 0, 0, "memory", help},
+#include "proto/api/operations.def"
 
     {"http", "enabled", CONF_BOOL, CONF_ROLL_STORES, AT(http.enabled), "yes", NULL, 0, 0, NULL,
      "yes or no"},

@@ -90,7 +90,8 @@ enum status engine_commit(struct engine *engine, size_t first, size_t count)
 void engine_publish(struct engine *engine, enum service service, struct bytes key,
                     struct bytes value, uint64_t expiry_ms, uint64_t revision)
 {
-    bool wanted = service != SERVICE_SET || (value.len > 0 && value.len <= SET_PUBLISHED_MAX);
+    bool wanted = service_info(service)->holds != OP_HOLDS_ITEMS ||
+                  (value.len > 0 && value.len <= SET_PUBLISHED_MAX);
     if (wanted && arena_load(engine->arena, service, key, value, expiry_ms, revision,
                              clock_wall_ms()) == STATUS_OK)
         return;
@@ -124,7 +125,7 @@ enum status engine_carry_out(struct engine *engine, struct batch_entry *entry)
     enum status status = STATUS_OK;
     entry->changed = false;
     engine_begin(engine);
-    if (!operation_grows(request.op) ||
+    if (op_info(request.op)->kind != OP_GROWS ||
         room_take(&engine->room, &engine->env, engine_read(engine).txn, request.value.len) ||
         !operation_enlarges(work, &request)) {
         bool changed = work->changed;

@@ -27,6 +27,11 @@ static void complete(struct engine *engine, const struct engine_call *call,
     engine->callbacks.complete(engine->callbacks.context, call->channel, call->sequence, reply);
 }
 
+static bool holds_items(enum service service)
+{
+    return service_info(service)->holds == OP_HOLDS_ITEMS;
+}
+
 /* From the arena, which has what was committed last if it has the key at all. */
 static bool read_arena(struct engine *engine, const struct engine_call *call)
 {
@@ -37,7 +42,7 @@ static bool read_arena(struct engine *engine, const struct engine_call *call)
     if (arena_get(engine->arena, service, request->key, clock_wall_ms(), &entry) != STATUS_OK)
         return false;
     const struct record record = {entry.revision, entry.expiry_ms, entry.value};
-    if (service == SERVICE_SET)
+    if (holds_items(service))
         reply = (struct reply){.revision = entry.revision, .value = entry.value};
     else
         operation_read(request, &record, &reply);
@@ -52,7 +57,8 @@ static void read_set(struct engine *engine, const struct engine_call *call)
     (void)!operation_carry_out(&work, &call->request, &engine->items, &reply);
     complete(engine, call, &reply);
     if (reply.revision != 0)
-        engine_publish(engine, SERVICE_SET, call->request.key, reply.value, 0, reply.revision);
+        engine_publish(engine, op_info(call->request.op)->service, call->request.key, reply.value,
+                       0, reply.revision);
 }
 
 /* Answers a read from the last commit, and keeps what was found for those that follow. */
@@ -64,7 +70,7 @@ static void read_now(struct engine *engine, const struct engine_call *call)
     struct reply reply;
     if (read_arena(engine, call))
         return;
-    if (service == SERVICE_SET) {
+    if (holds_items(service)) {
         read_set(engine, call);
         return;
     }
@@ -106,9 +112,10 @@ static void replay(struct engine *engine, const struct engine_call *call)
     }
     if (!channels_result(engine->channels, call->channel, call->sequence, &reply))
         reply = (struct reply){.status = STATUS_RESTAGE};
-    if (reply.status == STATUS_OK && info->service == SERVICE_SET) {
+    if (reply.status == STATUS_OK && holds_items(info->service)) {
         struct work work = engine_read(engine);
-        struct request request = {.op = OP_SET_GET, .key = call->request.key};
+        struct request request = {.op = service_info(info->service)->read,
+                                  .key = call->request.key};
         (void)!operation_carry_out(&work, &request, &engine->items, &now);
         reply.value = now.value;
     }

@@ -14,13 +14,12 @@ static enum service service_of(const struct request *request)
 void operation_read(const struct request *request, const struct record *record,
                     struct reply *reply_r)
 {
-    enum service service = service_of(request);
-    bool number = service == SERVICE_COUNTER || service == SERVICE_FLAG;
-    *reply_r = (struct reply){.status = number || record ? STATUS_OK : STATUS_NOT_FOUND};
+    const struct service_info *info = service_info(service_of(request));
+    *reply_r = (struct reply){.status = record ? STATUS_OK : info->absent};
     if (!record)
         return;
     reply_r->revision = record->revision;
-    if (number)
+    if (info->holds == OP_HOLDS_NUMBER || info->holds == OP_HOLDS_FLAG)
         memcpy(&reply_r->number, record->value.data,
                record->value.len < sizeof reply_r->number ? record->value.len
                                                           : sizeof reply_r->number);
@@ -174,63 +173,56 @@ static enum status remove_item(struct work *work, const struct request *request,
 
 /* ---- The table ---- */
 
-static const struct {
-    enum status (*carry_out)(struct work *work, const struct request *request,
-                             struct buffer *scratch, struct reply *reply);
-    bool grows;
-} operations[OP_COUNT] = {
-    [OP_CACHE_GET] = {get, false},
-    [OP_CACHE_SET] = {put_value, true},
-    [OP_COUNTER_GET] = {get, false},
-    [OP_COUNTER_INCREMENT] = {increment, true},
-    [OP_FLAG_GET] = {get, false},
-    [OP_FLAG_SET] = {set_flag, true},
-    [OP_KV_GET] = {get, false},
-    [OP_KV_PUT] = {put_value, true},
-    [OP_KV_DELETE] = {delete_value, false},
-    [OP_SET_GET] = {get_set, false},
-    [OP_SET_ADD] = {add_item, true},
-    [OP_SET_REMOVE] = {remove_item, false},
+static enum status (*const operations[OP_COUNT])(struct work *work, const struct request *request,
+                                                 struct buffer *scratch, struct reply *reply) = {
+    [OP_CACHE_GET] = get,
+    [OP_CACHE_SET] = put_value,
+    [OP_COUNTER_GET] = get,
+    [OP_COUNTER_INCREMENT] = increment,
+    [OP_FLAG_GET] = get,
+    [OP_FLAG_SET] = set_flag,
+    [OP_KV_GET] = get,
+    [OP_KV_PUT] = put_value,
+    [OP_KV_DELETE] = delete_value,
+    [OP_SET_GET] = get_set,
+    [OP_SET_ADD] = add_item,
+    [OP_SET_REMOVE] = remove_item,
 };
 
 enum status operation_carry_out(struct work *work, const struct request *request,
                                 struct buffer *scratch, struct reply *reply_r)
 {
     *reply_r = (struct reply){0};
-    return operations[request->op].carry_out(work, request, scratch, reply_r);
-}
-
-bool operation_grows(enum op op)
-{
-    return operations[op].grows;
+    return operations[request->op](work, request, scratch, reply_r);
 }
 
 bool operation_enlarges(const struct work *work, const struct request *request)
 {
     struct record old;
     enum service service = service_of(request);
-    if (service == SERVICE_SET || record_get(work, service, request->key, &old) != STATUS_OK)
+    enum op_holds holds = service_info(service)->holds;
+    if (holds == OP_HOLDS_ITEMS || record_get(work, service, request->key, &old) != STATUS_OK)
         return true;
-    bool number = service == SERVICE_COUNTER || service == SERVICE_FLAG;
-    return !number && request->value.len > old.value.len;
+    return holds == OP_HOLDS_VALUE && request->value.len > old.value.len;
 }
 
 enum status operation_result(const struct request *request, const struct reply *reply,
                              int64_t *number_r, struct bytes *value_r)
 {
     *number_r = reply->number; /* little-endian, so a flag's byte comes first */
-    switch (service_of(request)) {
-    case SERVICE_COUNTER:
+    switch (service_info(service_of(request))->holds) {
+    case OP_HOLDS_NUMBER:
         *value_r = (struct bytes){(const uint8_t *)number_r, sizeof *number_r};
         return STATUS_OK;
-    case SERVICE_FLAG:
+    case OP_HOLDS_FLAG:
         *value_r = (struct bytes){(const uint8_t *)number_r, 1};
         return STATUS_OK;
-    case SERVICE_SET:
+    case OP_HOLDS_ITEMS:
         *value_r = reply->value;
         return reply->value.len > 0 ? STATUS_OK : STATUS_NOT_FOUND;
-    default:
+    case OP_HOLDS_VALUE:
         *value_r = request->value;
-        return request->op == OP_KV_DELETE ? STATUS_NOT_FOUND : STATUS_OK;
+        break;
     }
+    return op_info(request->op)->kind == OP_GROWS ? STATUS_OK : STATUS_NOT_FOUND;
 }

@@ -28,9 +28,7 @@ void operation_read(const struct request *request, const struct record *record,
 enum status operation_result(const struct request *request, const struct reply *reply,
                              int64_t *number_r, struct bytes *value_r) MUST_CHECK;
 
-/* Whether it can need more room than there was; what does not shall go on when all is full. */
-bool operation_grows(enum op op);
-/* For one that can: whether it does, with what is stored now. */
+/* For one of the kind OP_GROWS: whether it does, with what is stored now. */
 bool operation_enlarges(const struct work *work, const struct request *request);
 
 #endif

@@ -1,4 +1,4 @@
-"""The contract's twelve operations as one interface, whatever protocol carries them.
+"""The contract's operations as one interface, whatever protocol carries them.
 
 Keys, items and values are bytes. A refusal raises Refused with one of the codes below, so that the
 suite can say which refusal it expects without knowing the protocol's own numbers.

@@ -35,25 +35,18 @@ def _load():
 
 messages, health, reflection = _load()
 
-# path: (request, response), as in the contract
-METHODS = {
-    "/proto.Cache/CacheGet": (messages.CacheGetRequest, messages.CacheGetResponse),
-    "/proto.Cache/CacheSet": (messages.CacheSetRequest, messages.Empty),
-    "/proto.Counter/GetCounter": (messages.GetCounterRequest, messages.GetCounterResponse),
-    "/proto.Counter/CounterGet": (messages.GetCounterRequest, messages.GetCounterResponse),
-    "/proto.Counter/IncrementCounter": (messages.IncrementCounterRequest,
-                                        messages.GetCounterResponse),
-    "/proto.Counter/CounterIncrement": (messages.IncrementCounterRequest,
-                                        messages.GetCounterResponse),
-    "/proto.Flag/FlagGet": (messages.FlagGetRequest, messages.FlagResponse),
-    "/proto.Flag/FlagSet": (messages.FlagSetRequest, messages.Empty),
-    "/proto.KV/KVGet": (messages.Location, messages.GetResponse),
-    "/proto.KV/KVPut": (messages.PutRequest, messages.Empty),
-    "/proto.KV/KVDelete": (messages.Location, messages.Empty),
-    "/proto.Set/SetGet": (messages.GetSetRequest, messages.SetResponse),
-    "/proto.Set/SetAdd": (messages.ModifySetRequest, messages.SetResponse),
-    "/proto.Set/SetRemove": (messages.ModifySetRequest, messages.SetResponse),
-}
+
+
+def _methods():
+    """path: (request, response), of every method that strato.proto declares."""
+    return {f"/{service.full_name}/{method.name}":
+            tuple(getattr(messages, message.name)
+                  for message in (method.input_type, method.output_type))
+            for service in messages.DESCRIPTOR.services_by_name.values()
+            for method in service.methods}
+
+
+METHODS = _methods()
 HEALTH = "/grpc.health.v1.Health/"
 REFLECTION = "/grpc.reflection.%s.ServerReflection/ServerReflectionInfo"
 

@@ -80,3 +80,43 @@ def test_each_library_has_one_includer():
                 if name.startswith(prefix) and not within(path, folders):
                     wrong.append(f"{path} includes {name}")
     assert not wrong, "\n".join(wrong)
+
+
+# Files that may name a single operation or service. Each carries operations out, or takes part in
+# one protocol's or store's own way of doing so.
+NAMES_OPERATIONS = {
+    "store/disk/operation.c", "store/memory/memory.c", "store/redis/answer.c",
+    "store/redis/command.c", "store/redis/redis.c", "store/arena/verify.c",
+    "store/arena/writer.c", "store/disk/env.c", "workers/core/local.c", "workers/core/probe.c",
+    "workers/http/exchange.c",
+}
+
+
+def symbols():
+    """The symbols of all rows, as the enums have them."""
+    with open(os.path.join(ROOT, "proto", "api", "operations.def")) as file:
+        rows = file.read()
+    services = re.findall(r"^SERVICE\(\d+, (\w+)", rows, re.MULTILINE)
+    operations = re.findall(r"^OPERATION\(\d+, \w+, (\w+)", rows, re.MULTILINE)
+    assert len(services) >= 5 and len(operations) >= 12
+    return [f"SERVICE_{name}" for name in services] + [f"OP_{name}" for name in operations]
+
+
+def test_generic_code_knows_no_operation():
+    named = re.compile(r"\b(" + "|".join(symbols()) + r")\b")
+    naming = set()
+    for path in sources():
+        if path.startswith("tests/"):
+            continue
+        with open(os.path.join(ROOT, path)) as file:
+            if named.search(file.read()):
+                naming.add(path)
+    assert naming == NAMES_OPERATIONS, naming ^ NAMES_OPERATIONS
+
+
+def test_every_row_is_reached_over_every_protocol():
+    with open(os.path.join(ROOT, "proto", "api", "operations.def")) as file:
+        rows = file.read()
+    operations = set(re.findall(r"^OPERATION\(\d+, \w+, (\w+)", rows, re.MULTILINE))
+    for macro in ("ROUTE", "METHOD"):
+        assert set(re.findall(rf"^{macro}\((\w+)", rows, re.MULTILINE)) == operations, macro

@@ -46,22 +46,24 @@ enum status core_check(const struct request *request, uint64_t max_value, char *
     enum status status = check_name(request->key, "key", "no resource key provided", error, size);
     if (status != STATUS_OK)
         return status;
-    switch (request->op) {
-    case OP_CACHE_SET:
+    switch (op_info(request->op)->takes) {
+    case OP_TAKES_CACHED:
         if (request->value.len == 0) {
             snprintf(error, size, "no value provided; a cached value has at least one byte");
             return STATUS_INVALID;
         }
         return check_value(request->value, max_value, error, size);
-    case OP_KV_PUT:
+    case OP_TAKES_VALUE:
         return check_value(request->value, max_value, error, size);
-    case OP_SET_ADD:
-    case OP_SET_REMOVE:
+    case OP_TAKES_ITEM:
         return check_name(request->value, "item", "no item provided; 1 to 480 bytes are allowed",
                           error, size);
-    default:
-        return STATUS_OK;
+    case OP_TAKES_NOTHING:
+    case OP_TAKES_NUMBER:
+    case OP_TAKES_FLAG:
+        break;
     }
+    return STATUS_OK;
 }
 
 /* How large a set may be is said with the figure, as for a value. */

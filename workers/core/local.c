@@ -49,21 +49,17 @@ static enum status found(struct core_store *store, enum service service,
     reply->revision = record->revision;
     if (service == SERVICE_CACHE || !store->absent_is_final)
         report_hit(store, record->word);
-    switch (service) {
-    case SERVICE_COUNTER:
+    switch (service_info(service)->holds) {
+    case OP_HOLDS_NUMBER:
         return found_counter(record->value, reply);
-    case SERVICE_FLAG:
+    case OP_HOLDS_FLAG:
         return found_flag(record->value, reply);
-    default:
-        reply->value = record->value;
-        return STATUS_OK;
+    case OP_HOLDS_VALUE:
+    case OP_HOLDS_ITEMS:
+        break;
     }
-}
-
-/* What a key that does not exist reads as. */
-static enum status absent(enum service service)
-{
-    return service == SERVICE_CACHE || service == SERVICE_KV ? STATUS_NOT_FOUND : STATUS_OK;
+    reply->value = record->value;
+    return STATUS_OK;
 }
 
 enum status core_read_local(struct core_store *store, const struct request *request,
@@ -78,6 +74,6 @@ enum status core_read_local(struct core_store *store, const struct request *requ
     if (status == STATUS_OK)
         return found(store, service, &record, reply_r);
     if (status == STATUS_NOT_FOUND && store->absent_is_final)
-        return absent(service);
+        return service_info(service)->absent;
     return STATUS_RETRY;
 }

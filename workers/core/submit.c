@@ -188,8 +188,9 @@ void core_detach(struct core_call *call)
  * so a change is not made again: what it would have answered is read instead. */
 static void ask_again(struct core_call *call)
 {
-    if (op_info(call->request.op)->service == SERVICE_SET)
-        call->state.op = OP_SET_GET;
+    const struct op_info *info = op_info(call->request.op);
+    if (info->write)
+        call->state.op = service_info(info->service)->read;
     core_submit(call);
 }
 

@@ -21,11 +21,8 @@ enum serving {
 /* What may be asked about: first the services, in the order of enum service. */
 enum { SUBJECT_ALL = SERVICE_COUNT };
 static const char *const subjects[SUBJECTS] = {
-    [SERVICE_CACHE] = "proto.Cache",
-    [SERVICE_COUNTER] = "proto.Counter",
-    [SERVICE_FLAG] = "proto.Flag",
-    [SERVICE_KV] = "proto.KV",
-    [SERVICE_SET] = "proto.Set",
+#define SERVICE(number, symbol, name, holds, absent, rpc, help) [number] = (rpc),
+#include "proto/api/operations.def"
     [SUBJECT_ALL] = "",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

@@ -193,18 +193,7 @@ static bool encode_set(const struct reply *reply, struct buffer *out)
 /* ---- The table ---- */
 
 const struct rpc_method rpc_methods[RPC_METHODS] = {
-    {"/proto.Cache/CacheGet", OP_CACHE_GET, decode_key, encode_cached},
-    {"/proto.Cache/CacheSet", OP_CACHE_SET, decode_cache_set, encode_empty},
-    {"/proto.Counter/GetCounter", OP_COUNTER_GET, decode_key, encode_counter},
-    {"/proto.Counter/CounterGet", OP_COUNTER_GET, decode_key, encode_counter},
-    {"/proto.Counter/IncrementCounter", OP_COUNTER_INCREMENT, decode_increment, encode_counter},
-    {"/proto.Counter/CounterIncrement", OP_COUNTER_INCREMENT, decode_increment, encode_counter},
-    {"/proto.Flag/FlagGet", OP_FLAG_GET, decode_key, encode_flag},
-    {"/proto.Flag/FlagSet", OP_FLAG_SET, decode_flag_set, encode_empty},
-    {"/proto.KV/KVGet", OP_KV_GET, decode_key, encode_value},
-    {"/proto.KV/KVPut", OP_KV_PUT, decode_put, encode_empty},
-    {"/proto.KV/KVDelete", OP_KV_DELETE, decode_key, encode_empty},
-    {"/proto.Set/SetGet", OP_SET_GET, decode_key, encode_set},
-    {"/proto.Set/SetAdd", OP_SET_ADD, decode_item, encode_set},
-    {"/proto.Set/SetRemove", OP_SET_REMOVE, decode_item, encode_set},
+#define METHOD(operation, path, decode, encode)                                                    \
+    {path, OP_##operation, decode_##decode, encode_##encode},
+#include "proto/api/operations.def"
 };

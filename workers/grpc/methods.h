@@ -25,7 +25,11 @@ struct rpc_method {
     bool (*encode)(const struct reply *reply, struct buffer *out);
 };
 
-enum { RPC_METHODS = 14 };
+enum {
+    RPC_METHODS = 0
+#define METHOD(operation, path, decode, encode) +1
+#include "proto/api/operations.def"
+};
 extern const struct rpc_method rpc_methods[RPC_METHODS];
 
 /* What to say when encode returned false: after a read, and after a change. */

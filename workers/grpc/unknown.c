@@ -35,6 +35,17 @@ static void clear(struct unknown *unknown)
     grpc_call_details_destroy(&unknown->details);
 }
 
+/* "proto.Cache, proto.Counter and proto.Set". */
+static void append_services(struct buffer *text)
+{
+    for (enum service service = 0; service < SERVICE_COUNT; service++) {
+        const char *after = service + 1 == SERVICE_COUNT   ? ""
+                            : service + 2 == SERVICE_COUNT ? " and "
+                                                           : ", ";
+        buffer_append_format(text, "%s%s", service_info(service)->rpc, after);
+    }
+}
+
 static void run_arrived(struct rpc_tag *tag, bool ok)
 {
     struct unknown *unknown = RPC_OF(tag, struct unknown, arrived);
@@ -50,8 +61,9 @@ static void run_arrived(struct rpc_tag *tag, bool ok)
     buffer_append_text(text, "no such method: ");
     buffer_append(text, GRPC_SLICE_START_PTR(unknown->details.method),
                   len < PATH_SHOWN ? len : PATH_SHOWN);
-    buffer_append_text(text, "; there are the services proto.Cache, proto.Counter, proto.Flag, "
-                             "proto.KV and proto.Set, and reflection lists their methods");
+    buffer_append_text(text, "; there are the services ");
+    append_services(text);
+    buffer_append_text(text, ", and reflection lists their methods");
     struct rpc_end end = {.status = GRPC_STATUS_UNIMPLEMENTED,
                           .text = buffer_bytes(text),
                           .headers = true,

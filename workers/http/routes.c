@@ -204,19 +204,9 @@ void http_body_error(int status, const char *text, struct buffer *scratch, struc
 /* ---- The table ---- */
 
 static const struct http_route routes[] = {
-    {"/kv/", HTTP_GET, OP_KV_GET, 0, prepare_nothing, shape_value},
-    {"/kv/", HTTP_PUT, OP_KV_PUT, 0, prepare_kv_put, shape_empty},
-    {"/kv/", HTTP_DELETE, OP_KV_DELETE, 0, prepare_nothing, shape_empty},
-    {"/cache/", HTTP_GET, OP_CACHE_GET, 0, prepare_nothing, shape_value},
-    {"/cache/", HTTP_PUT, OP_CACHE_SET, 0, prepare_cache_set, shape_empty},
-    {"/counters/", HTTP_GET, OP_COUNTER_GET, 0, prepare_nothing, shape_counter},
-    {"/counters/", HTTP_PUT, OP_COUNTER_INCREMENT, 0, prepare_increment, shape_counter_put},
-    {"/counters/", HTTP_POST, OP_COUNTER_INCREMENT, 0, prepare_increment, shape_counter},
-    {"/flags/", HTTP_GET, OP_FLAG_GET, 0, prepare_nothing, shape_flag},
-    {"/flags/", HTTP_PUT, OP_FLAG_SET, 0, prepare_flag_set, shape_empty},
-    {"/sets/", HTTP_GET, OP_SET_GET, 0, prepare_nothing, shape_set},
-    {"/sets/", HTTP_PUT, OP_SET_ADD, 0, prepare_item, shape_set},
-    {"/sets/", HTTP_DELETE, OP_SET_REMOVE, 0, prepare_item, shape_set},
+#define ROUTE(operation, method, path, prepare, shape)                                             \
+    {path, HTTP_##method, OP_##operation, 0, prepare_##prepare, shape_##shape},
+#include "proto/api/operations.def"
     {"/ping", HTTP_GET, OP_NONE, HTTP_PAGE_PING, NULL, NULL},
     {"/livez", HTTP_GET, OP_NONE, HTTP_PAGE_LIVE, NULL, NULL},
     {"/readyz", HTTP_GET, OP_NONE, HTTP_PAGE_READY, NULL, NULL},
@@ -250,6 +240,17 @@ static void list_methods(struct http_text path, char *allow, size_t size)
             add_method(allow, size, words[routes[i].method]);
 }
 
+static void no_such_path(struct buffer *scratch, struct http_body *body_r)
+{
+    char text[512] = "no such path; there are";
+    for (size_t i = 0; i < ROUTES; i++)
+        if (i == 0 || strcmp(routes[i].path, routes[i - 1].path) != 0) {
+            size_t len = strlen(text);
+            snprintf(text + len, sizeof text - len, " %s", routes[i].path);
+        }
+    http_body_error(404, text, scratch, body_r);
+}
+
 const struct http_route *http_route_find(enum http_method method, struct http_text path,
                                          struct buffer *scratch, struct http_body *body_r)
 {
@@ -261,10 +262,7 @@ const struct http_route *http_route_find(enum http_method method, struct http_te
             return &routes[i];
     list_methods(path, allow, sizeof allow);
     if (allow[0] == '\0') {
-        http_body_error(404,
-                        "no such path; there are /kv/ /cache/ /counters/ /flags/ /sets/ "
-                        "/ping /livez /readyz /metrics",
-                        scratch, body_r);
+        no_such_path(scratch, body_r);
         return NULL;
     }
     snprintf(text, sizeof text, "method not allowed; this path takes %s", allow);
