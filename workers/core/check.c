@@ -87,7 +87,7 @@ const char *core_error_text(const struct core_store *store, enum status status, 
     };
     if (status == STATUS_UNAVAILABLE)
         return away[store->backend];
-    if (status == STATUS_TOO_LARGE && op == OP_SET_ADD)
+    if (status == STATUS_TOO_LARGE && op_info(op)->takes == OP_TAKES_ITEM)
         return set_too_large(store->core);
     if (status == STATUS_DEADLINE && op_info(op)->write)
         return "the request did not finish in time; the change may still have been made";
