@@ -62,18 +62,34 @@ struct rules {
     enum status status;
 };
 
-/* Reports what is wrong with a key, at the line that set it. */
-static void blame(struct rules *rules, const char *section, const char *key, const char *text)
+/* The line that set a key; NULL when none did. */
+static const struct conf_origin *origin_of(const struct rules *rules, const char *section,
+                                           const char *key)
+{
+    size_t row = (size_t)(conf_find(section, key) - conf_keys);
+    return rules->origins && rules->origins[row].path ? &rules->origins[row] : NULL;
+}
+
+/* Reports what is wrong with a key, at the line that set it; when it has its default, at the line
+ * that set the other key of the rule. */
+static void blame_two(struct rules *rules, const char *section, const char *key,
+                      const char *other_section, const char *other_key, const char *text)
 {
     char where[4096 + 16];
-    size_t row = (size_t)(conf_find(section, key) - conf_keys);
-    const struct conf_origin *origin = rules->origins ? &rules->origins[row] : NULL;
-    if (origin && origin->path)
+    const struct conf_origin *origin = origin_of(rules, section, key);
+    if (!origin)
+        origin = origin_of(rules, other_section, other_key);
+    if (origin)
         snprintf(where, sizeof where, "%s:%u", origin->path, origin->line);
     else
         snprintf(where, sizeof where, "%s", rules->where);
     conf_problem(rules->problems, where, "%s", text);
     rules->status = STATUS_INVALID;
+}
+
+static void blame(struct rules *rules, const char *section, const char *key, const char *text)
+{
+    blame_two(rules, section, key, section, key, text);
 }
 
 /* 0.0.0.0 and [::]: every address of the machine. */
@@ -106,17 +122,19 @@ static void check_protocols(struct rules *rules)
 {
     const struct conf *conf = rules->conf;
     if (!conf->http.enabled && !conf->grpc.enabled)
-        blame(rules, "http", "enabled", "no protocol is enabled; nobody could connect");
+        blame_two(rules, "http", "enabled", "grpc", "enabled",
+                  "no protocol is enabled; nobody could connect");
     if (conf->http.enabled && conf->grpc.enabled &&
         same_address(conf->http.listen, conf->grpc.listen))
-        blame(rules, "grpc", "listen", "listen is the address of [http] already, or within it");
+        blame_two(rules, "grpc", "listen", "http", "listen",
+                  "listen is the address of [http] already, or within it");
 }
 
 static void check_paths(struct rules *rules)
 {
     const struct conf *conf = rules->conf;
     char text[200];
-    size_t longest = SOCKET_PATH_MAX - strlen(LONGEST_SOCKET);
+    size_t longest = SOCKET_PATH_MAX - strlen(LONGEST_SOCKET) - CONF_LINK_SUFFIX;
     if (*conf->run_dir != '/')
         blame(rules, "strato", "run_dir", "run_dir must begin with / here");
     if (*conf->data_dir != '/')
@@ -129,16 +147,32 @@ static void check_paths(struct rules *rules)
     }
     if (*conf->disk_path != '/' &&
         strlen(conf->data_dir) + 1 + strlen(conf->disk_path) >= CONF_TEXT_MAX)
-        blame(rules, "disk", "path", "path is too long together with data_dir");
+        blame_two(rules, "disk", "path", "strato", "data_dir",
+                  "path is too long together with data_dir");
+}
+
+/* What one value may have must be little of what holds them all. */
+static void check_quarter(struct rules *rules, const char *key, uint64_t size, const char *section,
+                          const char *whole, uint64_t whole_size)
+{
+    char text[120];
+    if (size <= whole_size / 4)
+        return;
+    snprintf(text, sizeof text, "%s must be at most a quarter of [%s] %s", key, section, whole);
+    blame_two(rules, "strato", key, section, whole, text);
 }
 
 static void check_sizes(struct rules *rules)
 {
     const struct conf *conf = rules->conf;
-    if (conf_uses(conf, BACKEND_MEMORY) && conf->max_value > conf->memory_size / 4)
-        blame(rules, "strato", "max_value", "max_value must be at most a quarter of [memory] size");
-    if (conf_uses(conf, BACKEND_MEMORY) && conf->max_set > conf->memory_size / 4)
-        blame(rules, "strato", "max_set", "max_set must be at most a quarter of [memory] size");
+    if (conf_uses(conf, BACKEND_MEMORY)) {
+        check_quarter(rules, "max_value", conf->max_value, "memory", "size", conf->memory_size);
+        check_quarter(rules, "max_set", conf->max_set, "memory", "size", conf->memory_size);
+    }
+    if (conf_uses(conf, BACKEND_DISK)) {
+        check_quarter(rules, "max_value", conf->max_value, "disk", "map_size", conf->disk_map_size);
+        check_quarter(rules, "max_set", conf->max_set, "disk", "map_size", conf->disk_map_size);
+    }
     uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     if (conf->memory_size > machine) {
         char text[120];

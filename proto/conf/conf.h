@@ -26,6 +26,7 @@ enum sync_mode { SYNC_COMMIT, SYNC_INTERVAL, SYNC_OFF };
 enum {
     CONF_TEXT_MAX = 512,   /* longest string value, with its NUL */
     CONF_WORKERS_MAX = 32, /* most workers of one kind */
+    CONF_LINK_SUFFIX = 12, /* bytes that proto/link adds to the name of a socket in run_dir */
 };
 
 /* All times in milliseconds, all sizes in bytes. */

@@ -33,6 +33,7 @@ enum {
 struct load {
     struct conf *conf;
     struct buffer *problems;
+    bool by_hand; /* written by a person: not what conf_write() wrote */
     unsigned problem_count;
     struct conf_origin origins[CONF_KEY_COUNT];
     char *paths[FILES_MAX]; /* owned: origins point to them */
@@ -224,7 +225,8 @@ static void set(struct file *file, const struct conf_key *key, const char *value
         return;
     }
     remember(file, row);
-    if (!conf_expand(value, text, &why) || !conf_value_parse(key, text, file->load->conf, &why)) {
+    if (!conf_expand(value, text, &why) || (file->load->by_hand && !conf_letter(key, text, &why)) ||
+        !conf_value_parse(key, text, file->load->conf, &why)) {
         complain_why(file, &why, key->key);
         return;
     }
@@ -277,7 +279,8 @@ static void read_includes(struct file *file)
     if (result == 0) {
         for (size_t i = 0; i < found.gl_pathc; i++)
             load_file(file->load, found.gl_pathv[i], file);
-    } else if (result != GLOB_NOMATCH || !strpbrk(file->include, "*?[")) {
+    } else if (result != GLOB_NOMATCH || !strpbrk(file->include, "*?[") ||
+               strpbrk(file->include, " ,")) { /* several are not taken */
         complain(file, file->line, "include %s: no such file", file->include);
     }
     globfree(&found);
@@ -365,7 +368,7 @@ static enum status finish(struct load *load, const char *path)
 
 enum status conf_load(struct conf *conf, const char *path, struct buffer *problems)
 {
-    struct load load = {.conf = conf, .problems = problems};
+    struct load load = {.conf = conf, .problems = problems, .by_hand = true};
     load_file(&load, path, NULL);
     return finish(&load, path);
 }

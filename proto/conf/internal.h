@@ -1,8 +1,8 @@
 /*
  * internal - what the files of proto/conf share. Nobody else includes this.
  *
- * table.c has the keys, value.c turns one text into one value and back, file.c reads files, conf.c
- * is the rest: defaults, rules over several keys, writing.
+ * table.c has the keys, value.c turns one text into one value and back, letter.c knows what is
+ * hardly meant, file.c reads files, conf.c is the rest: defaults, rules over several keys, writing.
  */
 #ifndef STRATO_PROTO_CONF_INTERNAL_H
 #define STRATO_PROTO_CONF_INTERNAL_H
@@ -60,6 +60,9 @@ enum service conf_key_service(const struct conf_key *key);
  * CONF_TEXT_MAX bytes. On false, appends the reason to why.
  */
 bool conf_expand(const char *text, char *out, struct buffer *why);
+/* Whether an expanded text of a file can be meant as it stands. On false, appends what to write
+ * instead to why; nothing of a URL is in it. */
+bool conf_letter(const struct conf_key *key, const char *text, struct buffer *why);
 /* Sets key in conf from an expanded text. On false, appends what is allowed to why. */
 bool conf_value_parse(const struct conf_key *key, const char *text, struct conf *conf,
                       struct buffer *why);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "proto/conf/internal.h"
+#include "proto/conf/url.h"
 
 struct unit {
     const char *name;
@@ -241,32 +242,13 @@ static bool parse_address(const char *text, char *field, struct buffer *why)
     return false;
 }
 
-/* redis://[user:password@]host:port, the scheme may be left out. */
-static bool url_valid(const char *text)
-{
-    char rest[CONF_TEXT_MAX];
-    uint16_t port;
-    if (strncmp(text, "redis://", 8) == 0)
-        text += 8;
-    snprintf(rest, sizeof rest, "%s", text);
-    char *at = strrchr(rest, '@');
-    char *host = at ? at + 1 : rest;
-    if (at && !memchr(rest, ':', (size_t)(at - rest)))
-        return false;
-    return cut_port(host, &port) && port > 0 && *host && !strpbrk(host, "/ @");
-}
-
 static bool parse_url(const char *text, char *field, struct buffer *why)
 {
-    if (strncmp(text, "rediss://", 9) == 0) {
-        buffer_append_text(why,
-                           "must begin with redis://: TLS is not built in; let stunnel speak it "
-                           "and give the address where stunnel listens");
-        return false;
-    }
-    if (url_valid(text))
+    struct conf_url url;
+    const char *reason;
+    if (conf_url_parse(text, &url, &reason))
         return copy_text(text, field, why);
-    buffer_append_text(why, "must be redis://[user:password@]host:port");
+    buffer_append_text(why, reason);
     return false;
 }
 

@@ -46,6 +46,7 @@
 #include <unistd.h>
 
 #include "proto/base/log.h"
+#include "proto/conf/conf.h"
 
 static bool is_local(int fd)
 {
@@ -79,8 +80,7 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 
 bool wire_url_ok(const char *url, char *reason, size_t reason_size)
 {
-    enum { SUFFIX_MAX = 12 }; /* see server.c */
-    size_t most = sizeof((struct sockaddr_un *)0)->sun_path - 1 - SUFFIX_MAX;
+    size_t most = sizeof((struct sockaddr_un *)0)->sun_path - 1 - CONF_LINK_SUFFIX; /* server.c */
     if (strncmp(url, "ipc://", 6) != 0 || url[6] == '\0') {
         snprintf(reason, reason_size, "no ipc:// url: %s", url);
         return false;

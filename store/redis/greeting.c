@@ -16,7 +16,7 @@ static void say(struct redis_greeting *greeting, redisContext *context, int coun
 }
 
 void redis_greeting_say(struct redis_greeting *greeting, redisContext *context,
-                        const struct redis_url *url, int database)
+                        const struct conf_url *url, int database)
 {
     char number[16];
     snprintf(number, sizeof number, "%d", database);

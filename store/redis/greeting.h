@@ -7,7 +7,7 @@
 
 #include <hiredis/hiredis.h>
 
-#include "store/redis/url.h"
+#include "proto/conf/url.h"
 
 enum { REDIS_DATABASE_CLUSTER = -1 }; /* a cluster has but one, and no SELECT */
 
@@ -18,7 +18,7 @@ struct redis_greeting {
 
 /* Appends the commands to the connection's output. */
 void redis_greeting_say(struct redis_greeting *greeting, redisContext *context,
-                        const struct redis_url *url, int database);
+                        const struct conf_url *url, int database);
 /* Takes the next answer. False with the reason when Redis refuses. */
 bool redis_greeting_hear(struct redis_greeting *greeting, const redisReply *answer, char *reason,
                          size_t reason_size);

@@ -15,8 +15,8 @@
 
 #include <hiredis/hiredis.h>
 
+#include "proto/conf/url.h"
 #include "store/redis/command.h"
-#include "store/redis/url.h"
 
 struct redis_link;
 
@@ -41,9 +41,9 @@ struct redis_link_figures {
 };
 
 struct redis_link_options {
-    int epoll_fd;                /* the link's pointer is the event's data */
-    const struct redis_url *url; /* user and password; borrowed for good */
-    const char *host;            /* copied */
+    int epoll_fd;               /* the link's pointer is the event's data */
+    const struct conf_url *url; /* user and password; borrowed for good */
+    const char *host;           /* copied */
     uint16_t port;
     int database; /* or REDIS_DATABASE_CLUSTER */
     uint64_t timeout_ns;

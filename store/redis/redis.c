@@ -48,7 +48,7 @@ enum {
 struct engine {
     struct engine_callbacks callbacks;
     const struct conf *conf;
-    struct redis_url url;
+    struct conf_url url;
     int epoll_fd, timer_fd;
     uint64_t armed_ns; /* when the timer rings; 0: it does not */
     uint64_t now_ns;   /* of this round */
@@ -398,7 +398,7 @@ static void open_descriptors(struct engine *engine)
 /* Readiness is asked of the kv service, so its database is always in use. */
 static void open_links(struct engine *engine)
 {
-    const struct redis_url *url = &engine->url;
+    const struct conf_url *url = &engine->url;
     engine->links.options = (struct redis_link_options){
         .epoll_fd = engine->epoll_fd,
         .url = url,
@@ -420,13 +420,14 @@ static void open_links(struct engine *engine)
 static struct engine *open_engine(const struct run_child *child,
                                   const struct engine_callbacks *callbacks)
 {
+    const char *why;
     struct engine *engine = calloc(1, sizeof *engine);
     if (!engine)
         panic("out of memory");
     engine->callbacks = *callbacks;
     engine->conf = &child->conf;
-    if (!redis_url_parse(child->conf.redis_url, &engine->url))
-        run_child_fail(RUN_EXIT_CONFIG, "[redis] url must be redis://[user:password@]host:port");
+    if (!conf_url_parse(child->conf.redis_url, &engine->url, &why))
+        run_child_fail(RUN_EXIT_CONFIG, "[redis] url %s", why);
     open_descriptors(engine);
     open_links(engine);
     engine->now_ns = clock_ns();

@@ -51,6 +51,81 @@ def test_problem_in_an_included_file(tmp_path):
     assert out.startswith("./conf.d/10-size.ini:3: size must be a size ")
 
 
+LETTERS = [
+    ("strato", "data_dir", '"/var/lib/strato"', "without quotes"),
+    ("strato", "data_dir", "'/var/lib/strato'", "without quotes"),
+    ("strato", "data_dir", "/var/lib/strato # data", "a remark behind a value begins with ;"),
+    ("strato", "data_dir", "/var/lib/strato // data", "a remark behind a value begins with ;"),
+    ("strato", "data_dir", "~/strato", "${HOME}"),
+    ("strato", "run_dir", "$HOME/strato", "${NAME} is taken from the environment"),
+    ("strato", "run_dir", "/run/$(id -u)/strato", "${NAME} is taken from the environment"),
+    ("strato", "run_dir", "/run/{{ name }}", "a template was not filled in"),
+    ("strato", "run_dir", "/run/<name>", "the value itself"),
+    ("strato", "run_dir", "/run/%N", "specifiers"),
+    ("strato", "data_dir", "data", "must begin with /; for a directory below the current one"),
+    ("strato", "data_dir", "remark", "write ./remark"),
+    ("disk", "path", '"/x"', "without quotes"),
+    ("disk", "path", "~/x", "${HOME}"),
+    ("disk", "path", "/x/*", "a path is no pattern"),
+    ("strato", "include", '"conf.d/*.ini"', "without quotes"),
+    ("strato", "include", "conf.d/*.ini # more", "a remark behind a value begins with ;"),
+    ("strato", "include", "~/conf.d/*.ini", "${HOME}"),
+    ("strato", "include", "conf.d/*.ini more.d/*.ini", "no such file"),
+    ("strato", "backend", '"disk"', "without quotes"),
+    ("http", "workers", "4 # four", "a remark behind a value begins with ;"),
+    ("http", "listen", '"127.0.0.1:8081"', "without quotes"),
+    ("redis", "url", '"redis://h:6379"', "without quotes"),
+    ("redis", "url", "redis://h:6379 # here", "a remark behind a value begins with ;"),
+    ("redis", "url", "redis://{{ host }}:6379", "must be redis://"),
+    ("redis", "url", "redis://$HOST:6379", "must be redis://"),
+    ("redis", "url", "redis://:$REDIS_PASSWORD@h:6379", "taken by the letter"),
+    ("redis", "url", "redis://:100%sure@h:6379", "written as %25"),
+]
+
+
+@pytest.mark.parametrize("section,key,value,advice", LETTERS)
+def test_values_that_are_hardly_meant(tmp_path, section, key, value, advice):
+    code, out, _ = check(tmp_path, f"[{section}]\n{key} = {value}\n")
+    assert code == 1
+    assert out.startswith("test.ini:2: ") and advice in out and out.count("\n") == 1, out
+    assert "sure" not in out and "PASSWORD" not in out
+    assert os.listdir(tmp_path) == ["test.ini"]
+
+
+@pytest.mark.parametrize("value", ["/srv/a b", "/srv/o'brien", "/srv/x#1", "./data", "../data",
+                                   "/srv/$${x}", "/srv/100%", "/srv/${STRATO_TEST_DIR}"])
+def test_values_that_can_be_meant(tmp_path, value):
+    (tmp_path / "test.ini").write_text(f"[strato]\ndata_dir = {value}\n")
+    assert run("stratod", "--config", "test.ini", "--check-config", cwd=tmp_path,
+               env=dict(os.environ, STRATO_TEST_DIR="here")) == (0, "test.ini: no problems\n", "")
+
+
+def test_what_the_environment_brings_is_checked_too(tmp_path):
+    (tmp_path / "test.ini").write_text("[strato]\ndata_dir = ${STRATO_TEST_DIR}\n")
+    code, out, _ = run("stratod", "--config", "test.ini", "--check-config", cwd=tmp_path,
+                       env=dict(os.environ, STRATO_TEST_DIR='"/var/lib/strato"'))
+    assert code == 1 and "without quotes" in out
+
+
+def test_rules_of_two_keys_name_the_file_that_broke_them(tmp_path):
+    os.mkdir(tmp_path / "conf.d")
+    for text, problem in (
+            ("[http]\nlisten = 127.0.0.1:8080\n", "2: listen is the address of [http] already"),
+            ("[disk]\nmap_size = 16M\n[strato]\n", "2: max_value must be at most a quarter of")):
+        (tmp_path / "conf.d" / "10.ini").write_text(text)
+        value = "max_value = 8M\n" if "map_size" in text else ""
+        where = "test.ini:" if value else "./conf.d/10.ini:"
+        code, out, _ = check(tmp_path, f"[strato]\n{value}include = conf.d/*.ini\n")
+        assert code == 1 and out.startswith(where) and problem in out, out
+
+
+def test_run_dir_leaves_room_for_the_names_in_it(tmp_path):
+    """The check counts as the link does that makes the sockets."""
+    for length, code in ((77, 0), (78, 1)):
+        path = "/" + "r" * (length - 1)
+        assert check(tmp_path, f"[strato]\nrun_dir = {path}\n")[0] == code
+
+
 def test_unset_variable_and_missing_file(tmp_path):
     code, out, _ = check(tmp_path, "[redis]\nurl = ${STRATO_NO_SUCH}\n")
     assert code == 1
@@ -61,7 +136,7 @@ def test_unset_variable_and_missing_file(tmp_path):
 
 
 def test_a_bad_file_starts_nothing(tmp_path):
-    (tmp_path / "bad.ini").write_text("[strato]\nrun_dir = run\nmax_value = 0\n")
+    (tmp_path / "bad.ini").write_text("[strato]\nrun_dir = ./run\nmax_value = 0\n")
     code, out, err = run("stratod", "--config", "bad.ini", cwd=tmp_path)
     assert (code, out) == (1, "")
     assert err.startswith("bad.ini:3: max_value must be ")

@@ -115,13 +115,13 @@ static void limits(void **state)
     char path[120];
     memset(path, 'r', sizeof path);
     path[0] = '/';
-    path[89] = '\0';
+    path[77] = '\0';
     set("strato", "run_dir", path);
     check("");
-    path[89] = 'r';
-    path[90] = '\0';
+    path[77] = 'r';
+    path[78] = '\0';
     set("strato", "run_dir", path);
-    check("here: run_dir is too long for the sockets in it: 90 bytes, at most 89\n");
+    check("here: run_dir is too long for the sockets in it: 78 bytes, at most 77\n");
     set("strato", "run_dir", "/r");
     set("memory", "size", "4M");
     set("strato", "max_value", "1025K");

@@ -25,7 +25,7 @@ struct fixture {
     int server; /* the accepted connection; -1: none */
     uint16_t port;
     uint64_t ahead_ns; /* how far the link's clock is ahead */
-    struct redis_url url;
+    struct conf_url url;
     struct redis_link_figures figures;
     struct redis_link *link;
 };
