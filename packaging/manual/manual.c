@@ -115,6 +115,30 @@ static void write_stratoctl(void)
     write_see_also(".BR stratod (8)");
 }
 
+static void write_inspect(void)
+{
+    write_title("strato-inspect", 1, "show Strato's shared memory and data directory");
+    write_help();
+    printf(
+        ".SH DESCRIPTION\n"
+        "It looks at an arena, at the rings of a channel or at a database, of a file or of a\n"
+        "running Strato. It only reads: it takes no lock, asks no process and changes nothing.\n"
+        "What it reads may be damaged; what makes no sense is listed below\n.BR trouble .\n"
+        ".PP\n"
+        "Looking into a running process needs root, or the user that it runs as. Beside a store\n"
+        "that writes, figures are of the time that the look takes, not of one moment, and pages\n"
+        "of a busy database may change before they are read: then it says so, and a copy made by\n"
+        ".B stratoctl backup\nis better looked at.\n"
+        ".PP\n"
+        "It shows keys, and of values the first 256 bytes.\n"
+        ".SH EXAMPLES\n.nf\n"
+        "strato\\-inspect \\-\\-in /run/strato list\n"
+        "strato\\-inspect \\-\\-in /run/strato channel disk\\-0\n"
+        "strato\\-inspect \\-\\-in /run/strato arena memory cache token\n"
+        "strato\\-inspect \\-\\-check disk /var/lib/strato/disk\n.fi\n");
+    write_see_also(".BR stratoctl (1),\n.BR stratod (8)");
+}
+
 static void write_ini(void)
 {
     write_title("strato.ini", 5, "the configuration of Strato");
@@ -176,6 +200,8 @@ int main(int argc, char **argv)
         write_stratod();
     else if (strcmp(page, "stratoctl.1") == 0)
         write_stratoctl();
+    else if (strcmp(page, "strato-inspect.1") == 0)
+        write_inspect();
     else if (strcmp(page, "strato.ini.5") == 0)
         write_ini();
     else if (strcmp(page, "strato-http.1") == 0)

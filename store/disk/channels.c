@@ -5,18 +5,9 @@
 
 #include <stdlib.h>
 
-struct channel_entry {
-    uint64_t applied;
-    uint64_t first; /* sequence number that the first result is for */
-} __attribute__((packed));
+#include "store/disk/format.h"
 
-struct channel_result {
-    uint8_t status; /* NOTHING: there is no result */
-    int64_t number;
-    uint64_t revision;
-} __attribute__((packed));
-
-enum { NOTHING = 0xff };
+enum { NOTHING = CHANNEL_NO_RESULT };
 
 struct channels {
     unsigned count;
