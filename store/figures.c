@@ -20,6 +20,8 @@ void figures_add_arena(struct stats *stats, const struct arena_writer *writer, e
          arena.evicted},
         {STATS_COUNTER, "strato_arena_expired_total", "Records reclaimed after their time.",
          arena.expired},
+        {STATS_COUNTER, "strato_arena_quarantined_total",
+         "Records given up because they were found damaged.", arena.quarantined},
         {STATS_COUNTER, "strato_arena_moved_total", "Records moved to make room.", arena.moved},
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)

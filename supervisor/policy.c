@@ -33,5 +33,5 @@ bool policy_gives_up(unsigned deaths, int exit_code)
 
 uint64_t policy_stuck_at(bool ready, uint64_t heard_ms)
 {
-    return heard_ms + (ready ? RUN_SILENCE_MS : RUN_START_MS);
+    return heard_ms + (ready ? RUN_SILENCE_MS : run_start_ms());
 }

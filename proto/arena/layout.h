@@ -76,6 +76,18 @@ struct arena_applied {
     _Atomic uint64_t inverse;
 };
 
+/*
+ * What of the header cannot be worked out, once more: a damaged header is mended from it. Written
+ * when the arena is laid out or taken over; all zero in one that release 0.2.0 laid out, and while
+ * an arena is being wiped.
+ */
+struct arena_spare {
+    uint64_t generation;
+    uint64_t hash_seed;
+    uint64_t revision; /* about: of the time it was written */
+    uint64_t check;    /* arena_spare_check() */
+};
+
 struct arena_header {
     char magic[8]; /* written last when a raw arena is laid out */
     uint32_t version;
@@ -86,13 +98,19 @@ struct arena_header {
     _Atomic uint64_t state;     /* enum arena_state */
     _Atomic uint64_t revision;  /* the last one given; never smaller than any record's */
     uint64_t identity_check;    /* arena_identity_check() */
-    uint8_t pad0[64];
+    struct arena_spare spare;
+    _Atomic uint64_t quarantined; /* records given up because they were damaged */
+    uint64_t clock_offset_ms;     /* the service clock (proto/base/clock.h) of its expiry times, */
+    uint64_t clock_boot;          /* and the boot that it counts from; 0: unknown */
+    uint8_t pad0[8];
     struct arena_intent intent;
     uint8_t pad1[88];
     struct arena_applied applied[ARENA_CHANNELS_MAX];
     uint8_t pad2[4096 - 128 - 128 - 16 * ARENA_CHANNELS_MAX];
 };
 _Static_assert(sizeof(struct arena_header) == 4096, "header layout");
+_Static_assert(offsetof(struct arena_header, spare) == 64, "header layout");
+_Static_assert(offsetof(struct arena_header, clock_offset_ms) == 104, "header layout");
 _Static_assert(offsetof(struct arena_header, intent) == 128, "header layout");
 _Static_assert(offsetof(struct arena_header, applied) == 256, "header layout");
 
@@ -164,6 +182,8 @@ static inline bool arena_word_matches(uint64_t word, uint64_t hash)
 
 /* Over magic (as it will be), version, header_size, size, generation and hash_seed. */
 uint64_t arena_identity_check(const struct arena_header *header);
+/* Over the other fields of *spare; never 0. */
+uint64_t arena_spare_check(const struct arena_spare *spare);
 
 /* Over revision, expiry, lengths, service and flags of *record and the key and value at body. */
 uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body);

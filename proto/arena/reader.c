@@ -46,13 +46,15 @@ bool arena_reader_open(struct arena_reader *reader, int fd, char *reason, size_t
         munmap((void *)base, (size_t)info.st_size);
         return false;
     }
-    return arena_reader_attach(reader, base, (uint64_t)info.st_size);
+    madvise((void *)base, (size_t)info.st_size, MADV_DONTDUMP);
+    arena_reader_attach(reader, base, (uint64_t)info.st_size);
+    reader->mapped = (uint64_t)info.st_size;
+    return true;
 }
 
 void arena_reader_close(struct arena_reader *reader)
 {
-    const struct arena_header *header = (const void *)reader->base;
-    munmap((void *)reader->base, header->size);
+    munmap((void *)reader->base, reader->mapped);
     reader->base = NULL;
 }
 

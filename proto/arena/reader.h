@@ -14,6 +14,7 @@ enum { ARENA_READ_NS = 50000 };
 struct arena_reader {
     const uint8_t *base;
     struct arena_geometry geometry;
+    uint64_t mapped; /* bytes; 0: the memory is the caller's */
 };
 
 /*

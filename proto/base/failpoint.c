@@ -42,4 +42,11 @@ void failpoint(const char *point)
         kill(getpid(), SIGKILL);
 }
 
+void failpoint_pause(void)
+{
+    const char *text = getenv("STRATO_PAUSE_MS");
+    if (text)
+        usleep((useconds_t)(strtoul(text, NULL, 10) * 1000));
+}
+
 #endif

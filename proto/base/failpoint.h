@@ -12,6 +12,9 @@
 #ifdef STRATO_FAILPOINTS
 void failpoint_arm(const char *process);
 void failpoint(const char *point);
+/* A piece of a long piece of work is done: waits for STRATO_PAUSE_MS (environment), if there is
+ * such, so that a test can have the work take longer than a watchdog's time. */
+void failpoint_pause(void);
 #else
 static inline void failpoint_arm(const char *process)
 {
@@ -20,6 +23,9 @@ static inline void failpoint_arm(const char *process)
 static inline void failpoint(const char *point)
 {
     (void)point;
+}
+static inline void failpoint_pause(void)
+{
 }
 #endif
 

@@ -54,7 +54,9 @@ void run_child_ready(void)
 
 void run_child_beat(uint64_t now_ms)
 {
-    if (now_ms - last_beat_ms < RUN_BEAT_MS / 2)
+    uint64_t start_ms = run_start_ms();
+    uint64_t interval_ms = start_ms < RUN_START_MS ? start_ms / 12 : RUN_BEAT_MS / 2;
+    if (signal_fd < 0 || now_ms - last_beat_ms < interval_ms)
         return;
     last_beat_ms = now_ms;
     report("beat\n");

@@ -1,11 +1,23 @@
 /*
- * run - counts and names that the supervisor, the workers and the stores must agree on. Pure.
+ * run - counts and names that the supervisor, the workers and the stores must agree on.
  */
 #include "proto/run/run.h"
+
+#include <stdlib.h>
 
 static unsigned count(const struct conf_protocol *protocol)
 {
     return protocol->enabled ? protocol->workers : 0;
+}
+
+uint64_t run_start_ms(void)
+{
+#ifdef STRATO_FAILPOINTS
+    const char *text = getenv("STRATO_START_MS");
+    if (text)
+        return strtoul(text, NULL, 10);
+#endif
+    return RUN_START_MS;
 }
 
 bool run_has_arena(enum backend backend)

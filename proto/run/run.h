@@ -70,6 +70,8 @@ enum {
     RUN_URL_MAX = 600, /* bytes of a link's url, with its NUL */
 };
 
+/* RUN_START_MS; less if a test says so (environment STRATO_START_MS, not in a release). */
+uint64_t run_start_ms(void);
 /* Whether a backend keeps records in an arena. Without one RUN_BACKEND_ARENA and RUN_FD_ARENA are
  * not given, and workers ask the store for everything. */
 bool run_has_arena(enum backend backend);
@@ -105,7 +107,11 @@ void run_child_start(struct run_child *child, int argc, char **argv);
 /* True once SIGTERM came or the supervisor is gone. Call it when stop_fd is readable. */
 bool run_child_stopping(struct run_child *child);
 void run_child_ready(void);
-/* Reports a "beat" if RUN_BEAT_MS / 2 have passed since the last. Cheap; call it per loop round. */
+/*
+ * Reports a "beat" if RUN_BEAT_MS / 2 have passed since the last. Cheap; call it per loop round,
+ * and in a long loop whenever some of its work is done, while it starts too. Does nothing in a
+ * process that is no child of a supervisor (a test). By one thread only.
+ */
 void run_child_beat(uint64_t now_ms);
 /* Reports why it cannot start, logs it, and exits with code. */
 _Noreturn void run_child_fail(int code, const char *format, ...)

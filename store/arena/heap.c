@@ -18,7 +18,10 @@ static uint32_t class_size[HEAP_CLASSES_MAX];
 static unsigned class_count;
 static uint8_t class_of_grains[ARENA_CHUNK / ARENA_GRAIN + 1];
 
-enum { COMMIT_CHUNKS = 16 }; /* pages are allocated 1 MiB at a time */
+enum {
+    COMMIT_CHUNKS = 16, /* pages are allocated 1 MiB at a time */
+    REFUSALS_PER_LINE = 10000,
+};
 
 static void add_class(uint32_t size)
 {
@@ -53,6 +56,11 @@ static unsigned class_for(uint64_t size)
 static uint32_t capacity(unsigned class)
 {
     return ARENA_CHUNK / class_size[class];
+}
+
+uint32_t heap_block_size(unsigned class)
+{
+    return class_size[class];
 }
 
 static uint64_t chunk_offset(const struct heap *heap, uint32_t chunk)
@@ -119,6 +127,14 @@ static void partial_remove(struct heap *heap, uint32_t index)
 
 /* ---- Chunks ---- */
 
+bool heap_allocate_pages(int fd, uint64_t offset, uint64_t len)
+{
+    do {
+        errno = posix_fallocate(fd, (off_t)offset, (off_t)len);
+    } while (errno == EINTR);
+    return errno == 0;
+}
+
 /* Allocates the pages around a chunk, for touching an unallocated page may be the end of us. */
 static bool commit(struct heap *heap, uint32_t index)
 {
@@ -128,10 +144,10 @@ static bool commit(struct heap *heap, uint32_t index)
     uint32_t end = first + COMMIT_CHUNKS;
     if (end > heap->geometry.chunks)
         end = (uint32_t)heap->geometry.chunks;
-    int error = posix_fallocate(heap->fd, (off_t)chunk_offset(heap, first),
-                                (off_t)(end - first) * ARENA_CHUNK);
-    if (error) {
-        log_warn("cannot allocate memory for the arena: %s", strerror(error));
+    if (!heap_allocate_pages(heap->fd, chunk_offset(heap, first),
+                             (uint64_t)(end - first) * ARENA_CHUNK)) {
+        if (heap->refusals++ % REFUSALS_PER_LINE == 0)
+            log_warn("cannot allocate memory for the arena: %s", strerror(errno));
         return false;
     }
     for (uint32_t i = first; i < end; i++)
@@ -202,15 +218,20 @@ static uint64_t alloc_class(struct heap *heap, unsigned class)
     return chunk_offset(heap, index) + (uint64_t)block * class_size[class];
 }
 
+static void set_run(struct heap *heap, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        heap->chunks[i].kind = i == first ? HEAP_RUN : HEAP_RUN_TAIL;
+        heap->chunks[i].run = i == first ? count : i - first;
+    }
+}
+
 static uint64_t take_run(struct heap *heap, uint32_t first, uint32_t count)
 {
     for (uint32_t i = first; i < first + count; i++)
         if (!commit(heap, i))
             return 0;
-    for (uint32_t i = first; i < first + count; i++) {
-        heap->chunks[i].kind = i == first ? HEAP_RUN : HEAP_RUN_TAIL;
-        heap->chunks[i].run = i == first ? count : i - first;
-    }
+    set_run(heap, first, count);
     heap->free_chunks -= count;
     heap->used += (uint64_t)count * ARENA_CHUNK;
     return chunk_offset(heap, first);
@@ -312,27 +333,31 @@ void heap_free(struct heap *heap, uint64_t offset)
 
 /* ---- Rebuilding ---- */
 
+/* Makes a free chunk what it is claimed as, or sees that it is that already. Whoever comes first
+ * decides. */
+static bool claim_chunk(struct heap_chunk *chunk, enum heap_kind kind, unsigned class)
+{
+    const struct heap_chunk wanted = {.kind = (uint8_t)kind, .class = (uint8_t) class};
+    uint16_t what = __atomic_load_n(&chunk->what, __ATOMIC_RELAXED);
+    while (what == HEAP_FREE)
+        if (__atomic_compare_exchange_n(&chunk->what, &what, wanted.what, true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED))
+            return true;
+    return what == wanted.what;
+}
+
 static bool claim_class(struct heap *heap, uint64_t offset, unsigned class)
 {
     uint64_t from = offset - heap->geometry.heap_offset;
-    uint32_t index = (uint32_t)(from / ARENA_CHUNK);
     uint32_t within = (uint32_t)(from % ARENA_CHUNK);
     uint32_t block = within / class_size[class];
-    struct heap_chunk *chunk = &heap->chunks[index];
+    struct heap_chunk *chunk = &heap->chunks[from / ARENA_CHUNK];
+    uint64_t bit = (uint64_t)1 << (block % 64);
 
-    if (within % class_size[class] != 0 || block >= capacity(class))
+    if (within % class_size[class] != 0 || block >= capacity(class) ||
+        !claim_chunk(chunk, HEAP_SLAB, class))
         return false;
-    if (chunk->kind == HEAP_FREE) {
-        *chunk =
-            (struct heap_chunk){.kind = HEAP_SLAB, .class = (uint8_t) class, .committed = true};
-        heap->free_chunks--;
-        heap->free_blocks[class] += capacity(class);
-    }
-    if (chunk->kind != HEAP_SLAB || chunk->class != class ||
-        chunk->bitmap[block / 64] >> (block % 64) & 1)
-        return false;
-    mark_used(heap, index, block);
-    return true;
+    return !(__atomic_fetch_or(&chunk->bitmap[block / 64], bit, __ATOMIC_RELAXED) & bit);
 }
 
 static bool claim_run(struct heap *heap, uint64_t offset, uint32_t count)
@@ -344,9 +369,8 @@ static bool claim_run(struct heap *heap, uint64_t offset, uint32_t count)
     for (uint64_t i = first; i < first + count; i++)
         if (heap->chunks[i].kind != HEAP_FREE)
             return false;
-    for (uint64_t i = first; i < first + count; i++)
-        heap->chunks[i].committed = true;
-    return take_run(heap, (uint32_t)first, count) != 0;
+    set_run(heap, (uint32_t)first, count);
+    return true;
 }
 
 static bool inside(const struct heap *heap, uint64_t offset, uint64_t size)
@@ -370,12 +394,38 @@ bool heap_claim_bucket(struct heap *heap, uint64_t offset)
            claim_class(heap, offset, HEAP_CLASS_BUCKET);
 }
 
+void heap_expect(const struct heap *heap, uint64_t offset)
+{
+    if (inside(heap, offset, 1))
+        __builtin_prefetch(&heap->chunks[(offset - heap->geometry.heap_offset) / ARENA_CHUNK], 1);
+}
+
+static void count_slab(struct heap *heap, uint32_t index)
+{
+    struct heap_chunk *chunk = &heap->chunks[index];
+    uint32_t used = 0;
+    for (unsigned i = 0; i < HEAP_BITMAP_WORDS; i++)
+        used += (uint32_t)__builtin_popcountll(chunk->bitmap[i]);
+    chunk->used = (uint16_t)used;
+    heap->used += (uint64_t)used * class_size[chunk->class];
+    heap->free_blocks[chunk->class] += capacity(chunk->class) - used;
+    if (used < capacity(chunk->class))
+        partial_push(heap, index);
+}
+
 void heap_claimed(struct heap *heap)
 {
-    for (uint32_t i = (uint32_t)heap->geometry.chunks; i-- > 0;)
-        if (heap->chunks[i].kind == HEAP_SLAB &&
-            heap->chunks[i].used < capacity(heap->chunks[i].class))
-            partial_push(heap, i);
+    for (uint32_t i = (uint32_t)heap->geometry.chunks; i-- > 0;) {
+        struct heap_chunk *chunk = &heap->chunks[i];
+        if (chunk->kind == HEAP_FREE)
+            continue;
+        chunk->committed = true;
+        heap->free_chunks--;
+        if (chunk->kind == HEAP_SLAB)
+            count_slab(heap, i);
+        else
+            heap->used += ARENA_CHUNK;
+    }
 }
 
 /* ---- Emptying chunks ---- */
@@ -399,79 +449,6 @@ void heap_hold(struct heap *heap, uint32_t index, bool held)
         partial_push(heap, index);
     if (chunk->kind == HEAP_FREE && !held && index < heap->lowest_free)
         heap->lowest_free = index;
-}
-
-/* Chunks of the run that this one is in. */
-static uint32_t run_length(const struct heap *heap, uint32_t index)
-{
-    const struct heap_chunk *chunk = &heap->chunks[index];
-    return chunk->kind == HEAP_RUN ? chunk->run : heap->chunks[index - chunk->run].run;
-}
-
-/* Bytes to move to empty a chunk of a window of n; UINT64_MAX when it cannot be. A run goes as a
- * whole, and only for a longer one: where it would fit, the longer one would not need its place. */
-static uint64_t cost_of(const struct heap *heap, uint32_t index, uint32_t n)
-{
-    const struct heap_chunk *chunk = &heap->chunks[index];
-    bool alone = n == 1;
-    if (chunk->kind == HEAP_RUN || chunk->kind == HEAP_RUN_TAIL)
-        return run_length(heap, index) < n ? ARENA_CHUNK : UINT64_MAX;
-    if (chunk->kind == HEAP_FREE)
-        return alone ? UINT64_MAX : 0;
-    if (chunk->kind != HEAP_SLAB || chunk->class == HEAP_CLASS_BUCKET || index == heap->pinned)
-        return UINT64_MAX;
-    uint64_t own_free = capacity(chunk->class) - chunk->used;
-    if (alone && heap->free_blocks[chunk->class] - own_free < chunk->used)
-        return UINT64_MAX;
-    return (uint64_t)chunk->used * class_size[chunk->class];
-}
-
-/* Windows are tried in the order of their cost, equal ones from the bottom. */
-static bool comes_after(const struct heap_window *last, uint64_t cost, int64_t first)
-{
-    return cost > last->cost || (cost == last->cost && first > last->first);
-}
-
-bool heap_next_window(const struct heap *heap, uint32_t n, struct heap_window *window)
-{
-    struct heap_window best = {.cost = UINT64_MAX};
-    uint64_t sum = 0;
-    uint32_t length = 0;
-    for (uint32_t i = 0; i < heap->geometry.chunks; i++) {
-        uint64_t cost = cost_of(heap, i, n);
-        if (cost == UINT64_MAX) {
-            length = 0;
-            sum = 0;
-            continue;
-        }
-        sum += cost;
-        if (++length > n) {
-            sum -= cost_of(heap, i - n, n);
-            length = n;
-        }
-        int64_t first = (int64_t)i + 1 - n;
-        if (length == n && sum < best.cost && comes_after(window, sum, first))
-            best = (struct heap_window){sum, first};
-    }
-    *window = best;
-    return best.cost != UINT64_MAX;
-}
-
-uint64_t heap_next_used(const struct heap *heap, uint32_t index, uint32_t *cursor)
-{
-    const struct heap_chunk *chunk = &heap->chunks[index];
-    if (chunk->kind == HEAP_RUN)
-        return (*cursor)++ == 0 ? chunk_offset(heap, index) : 0;
-    if (chunk->kind == HEAP_RUN_TAIL)
-        return (*cursor)++ == 0 ? chunk_offset(heap, index - chunk->run) : 0;
-    if (chunk->kind != HEAP_SLAB)
-        return 0;
-    for (uint32_t block = *cursor; block < capacity(chunk->class); block++)
-        if (chunk->bitmap[block / 64] >> (block % 64) & 1) {
-            *cursor = block + 1;
-            return chunk_offset(heap, index) + (uint64_t)block * class_size[chunk->class];
-        }
-    return 0;
 }
 
 uint64_t heap_size(const struct heap *heap)

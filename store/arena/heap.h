@@ -21,8 +21,13 @@ enum {
 enum heap_kind { HEAP_FREE, HEAP_SLAB, HEAP_RUN, HEAP_RUN_TAIL };
 
 struct heap_chunk {
-    uint8_t kind;
-    uint8_t class;       /* slab */
+    union {
+        struct {
+            uint8_t kind;
+            uint8_t class; /* slab */
+        };
+        uint16_t what; /* both, for heap_claim() */
+    };
     bool committed;      /* its pages are allocated */
     bool held;           /* being emptied: nothing is allocated here */
     uint16_t used;       /* slab: blocks in use */
@@ -45,8 +50,14 @@ struct heap {
     uint64_t used;                      /* bytes in blocks in use */
     uint32_t partial[HEAP_CLASSES_MAX]; /* heads of the lists of slabs with a free block */
     uint64_t free_blocks[HEAP_CLASSES_MAX];
+    uint64_t refusals; /* of the kernel, to give us pages */
 };
 
+/* Reserves pages of a memfd, so that touching them cannot end us. False and errno: there are none.
+ */
+bool heap_allocate_pages(int fd, uint64_t offset, uint64_t len);
+
+/* fd: of the memfd, or -1 when all its pages are there. */
 void heap_open(struct heap *heap, const struct arena_geometry *geometry, int fd);
 void heap_close(struct heap *heap);
 /* Forgets all blocks. */
@@ -58,6 +69,8 @@ uint64_t heap_alloc(struct heap *heap, uint64_t size);
 uint64_t heap_alloc_bucket(struct heap *heap);
 /* The same as heap_alloc(), out of the reserve too. */
 uint64_t heap_alloc_reserved(struct heap *heap, uint64_t size);
+/* Bytes of a block of a slab's class. */
+uint32_t heap_block_size(unsigned class);
 /* Whether a block for one size is no smaller than one for another. */
 bool heap_fits(uint64_t size, uint64_t block_size);
 /* The chunk of a block that is not in a run; HEAP_NONE for one in a run. */
@@ -65,11 +78,16 @@ uint32_t heap_slab_of(const struct heap *heap, uint64_t offset);
 /* offset is a block's start, as given out. Anything else is our own bug and panics. */
 void heap_free(struct heap *heap, uint64_t offset);
 
-/* Rebuilding: takes exactly this block. False when it cannot be one of that size or overlaps
- * another: the arena is damaged. */
+/*
+ * Rebuilding, on an empty heap: takes exactly this block. False when it cannot be one of that size
+ * or overlaps another. Several threads may claim at once, but only one blocks above ARENA_CHUNK,
+ * when no other claims. Nothing is counted before heap_claimed().
+ */
 bool heap_claim(struct heap *heap, uint64_t offset, uint64_t size);
 bool heap_claim_bucket(struct heap *heap, uint64_t offset);
-/* Rebuilding is over: makes the lists. */
+/* A hint that this block will be claimed; offset may be anything. */
+void heap_expect(const struct heap *heap, uint64_t offset);
+/* Rebuilding is over: counts and makes the lists. */
 void heap_claimed(struct heap *heap);
 
 /* How many neighbouring free chunks a block of that size would need (1 for slab sizes). */

@@ -70,7 +70,8 @@ void publish(struct arena_writer *writer, uint64_t bucket, _Atomic uint64_t *tar
              struct arena_origin origin);
 /* Notes that count submissions of a channel are applied. */
 void publish_applied(struct arena_writer *writer, uint32_t channel, uint64_t count);
-/* Carries out what a valid intent says. False when the intent is damaged. */
+/* Carries out what a valid intent says, if it had not been. False when the intent is damaged: it is
+ * cleared, and its change may be made or not. */
 bool publish_redo(struct arena_writer *writer);
 /* All stripes to odd (readers keep out) or back to even. Idempotent. */
 void publish_close_stripes(struct arena_writer *writer, bool closed);
@@ -91,11 +92,24 @@ void room_give_back(struct arena_writer *writer, uint64_t offset);
 void room_remove(struct arena_writer *writer, const struct place *place,
                  struct arena_origin origin);
 
+/* ---- survey.c: the walk over all records ---- */
+
+/* Rebuilds heap, recency and the counts of records, all empty before, from the index; gives up what
+ * is damaged and adds that to the report. Returns the highest revision of a record. */
+uint64_t survey(struct arena_writer *writer, struct arena_report *report);
+/* Keeps what is told first as the report's damage. */
+void arena_report_damage(struct arena_report *report, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* A sign of life, for loops that may take long: some work has been done. */
+void arena_beat(void);
+
 /* ---- verify.c ---- */
 
-/* Checks every record and rebuilds heap and recency. False and why when the arena is damaged. */
-bool verify(struct arena_writer *writer, uint64_t now_ms, char *damage, size_t damage_size);
+/* Takes the arena over and mends it as it goes. False when that cannot be done: wipe it. */
+bool verify(struct arena_writer *writer, struct arena_report *report);
 /* Lays the arena out anew: everything in it is gone. */
 void wipe(struct arena_writer *writer, uint64_t now_ms);
+/* Whether the header has a spare: never while an arena is being wiped. */
+bool arena_spare_sound(const struct arena_header *header);
 
 #endif

@@ -63,26 +63,34 @@ void publish(struct arena_writer *writer, uint64_t bucket, _Atomic uint64_t *tar
     atomic_store_explicit(&intent->valid, 0, memory_order_release);
 }
 
+static bool intent_sound(const struct arena_writer *writer, const struct arena_intent *intent)
+{
+    const struct arena_geometry *g = &writer->geometry;
+    return atomic_load_explicit(&intent->valid, memory_order_acquire) == 1 &&
+           intent->check == intent_check(intent) && intent->channel < ARENA_CHANNELS_MAX &&
+           intent->sequence < UINT64_MAX && intent->word_offset % 8 == 0 &&
+           intent->word_offset >= g->index_offset && intent->word_offset <= g->size - 8;
+}
+
 bool publish_redo(struct arena_writer *writer)
 {
     struct arena_intent *intent = &writer->header->intent;
-    uint32_t valid = atomic_load_explicit(&intent->valid, memory_order_acquire);
-    if (valid == 0)
+    if (atomic_load_explicit(&intent->valid, memory_order_acquire) == 0)
         return true;
-    const struct arena_geometry *g = &writer->geometry;
-    bool sound = valid == 1 && intent->check == intent_check(intent) &&
-                 intent->channel < ARENA_CHANNELS_MAX && intent->word_offset % 8 == 0 &&
-                 intent->word_offset >= g->index_offset && intent->word_offset <= g->size - 8;
-    if (!sound)
-        return false;
-    /* Readers of any stripe may be in the chain: let them all wait for this one store. */
-    publish_close_stripes(writer, true);
-    atomic_store_explicit((_Atomic uint64_t *)(writer->base + intent->word_offset), intent->word,
-                          memory_order_release);
-    publish_applied(writer, intent->channel, intent->sequence + 1);
-    publish_close_stripes(writer, false);
+    bool sound = intent_sound(writer, intent);
+    uint64_t count = sound ? intent->sequence + 1 : 0;
+    /* Once it counts as applied the word was stored, and may have changed again since. */
+    if (sound && writer->header->applied[intent->channel].count < count) {
+        /* Readers of any stripe may be in the chain: let them all wait for this one store. */
+        publish_close_stripes(writer, true);
+        atomic_store_explicit((_Atomic uint64_t *)(writer->base + intent->word_offset),
+                              intent->word, memory_order_release);
+        publish_close_stripes(writer, false);
+    }
+    if (sound && writer->header->applied[intent->channel].count <= count)
+        publish_applied(writer, intent->channel, count);
     atomic_store_explicit(&intent->valid, 0, memory_order_release);
-    return true;
+    return sound;
 }
 
 void publish_close_stripes(struct arena_writer *writer, bool closed)

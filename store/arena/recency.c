@@ -152,6 +152,76 @@ uint32_t recency_add(struct recency *recency, uint64_t record, uint64_t expiry_m
     return node;
 }
 
+/* ---- Rebuilding ---- */
+
+void recency_loader_open(struct recency_loader *loader, uint64_t nodes, unsigned threads)
+{
+    uint64_t most = (UINT32_MAX - FIRST) / RECENCY_BATCH;
+    uint64_t limit = nodes / RECENCY_BATCH + threads;
+    *loader = (struct recency_loader){.limit = (uint32_t)(limit < most ? limit : most)};
+    loader->batches = calloc(loader->limit, sizeof(struct recency_batch *));
+    if (!loader->batches)
+        panic("out of memory: %u batches of records", loader->limit);
+}
+
+static struct recency_batch *new_batch(struct recency_loader *loader)
+{
+    uint32_t number = __atomic_fetch_add(&loader->count, 1, __ATOMIC_RELAXED);
+    struct recency_batch *batch = malloc(sizeof *batch);
+    if (!batch || number >= loader->limit)
+        panic("out of memory: the eviction order's batch %u", number);
+    batch->first = FIRST + number * RECENCY_BATCH;
+    batch->count = 0;
+    loader->batches[number] = batch;
+    return batch;
+}
+
+uint32_t recency_load(struct recency_loader *loader, struct recency_batch **batch, uint64_t record,
+                      uint64_t expiry_ms, bool evictable)
+{
+    if (!*batch || (*batch)->count == RECENCY_BATCH)
+        *batch = new_batch(loader);
+    uint32_t row = (*batch)->count++;
+    (*batch)->rows[row].record = record;
+    (*batch)->rows[row].evictable = evictable;
+    (*batch)->rows[row].expiry_ms = expiry_ms;
+    return (*batch)->first + row;
+}
+
+/* Links the nodes of a batch; those that it has not filled are free. */
+static void link_batch(struct recency *recency, const struct recency_batch *batch)
+{
+    for (uint32_t row = 0; row < RECENCY_BATCH; row++) {
+        uint32_t node = batch->first + row;
+        if (row >= batch->count) {
+            recency->nodes[node] = (struct recency_node){.newer = recency->free};
+            recency->free = node;
+            continue;
+        }
+        bool evictable = batch->rows[row].evictable;
+        recency->nodes[node] =
+            (struct recency_node){.record = batch->rows[row].record, .evictable = evictable};
+        if (evictable)
+            order_append(recency, node);
+        enter_wheel(recency, node, batch->rows[row].expiry_ms);
+    }
+}
+
+void recency_loaded(struct recency *recency, struct recency_loader *loader, void (*beat)(void))
+{
+    uint32_t count = FIRST + loader->count * RECENCY_BATCH;
+    while (recency->capacity < count)
+        grow(recency);
+    recency->count = count;
+    for (uint32_t i = 0; i < loader->count; i++) {
+        link_batch(recency, loader->batches[i]);
+        free(loader->batches[i]);
+        beat();
+    }
+    free(loader->batches);
+    *loader = (struct recency_loader){0};
+}
+
 void recency_move(struct recency *recency, uint32_t node, uint64_t record)
 {
     recency->nodes[node].record = record;

@@ -36,6 +36,33 @@ struct recency {
     uint64_t tick; /* the wheel has been turned to here */
 };
 
+/*
+ * For rebuilding with several threads: each fills batches of its own, numbers its nodes at once and
+ * leaves the linking to recency_loaded().
+ */
+enum { RECENCY_BATCH = 4096 };
+struct recency_batch {
+    uint32_t first; /* node number of rows[0] */
+    uint32_t count;
+    struct {
+        uint64_t record : 63;
+        uint64_t evictable : 1;
+        uint64_t expiry_ms;
+    } rows[RECENCY_BATCH];
+};
+struct recency_loader {
+    struct recency_batch **batches;
+    uint32_t limit;
+    uint32_t count; /* atomic; may pass limit */
+};
+/* For at most this many nodes by this many threads. */
+void recency_loader_open(struct recency_loader *loader, uint64_t nodes, unsigned threads);
+/* The number of a new node. *batch is the thread's own, NULL at first. */
+uint32_t recency_load(struct recency_loader *loader, struct recency_batch **batch, uint64_t record,
+                      uint64_t expiry_ms, bool evictable);
+/* Makes recency, just opened, of all batches, and closes the loader. Calls beat() now and then. */
+void recency_loaded(struct recency *recency, struct recency_loader *loader, void (*beat)(void));
+
 void recency_open(struct recency *recency, uint64_t now_ms);
 void recency_close(struct recency *recency);
 

@@ -13,6 +13,7 @@
 
 enum {
     RECLAIM_BATCH = 64,
+    RECLAIMS_MAX = 256,    /* batches for one request */
     EVICTIONS_MAX = 65536, /* for one request; then it is refused */
     WINDOWS_MAX = 16,      /* tried for one compaction */
     COMPACTION_REST = 64,  /* evictions before the next try after one that failed */
@@ -160,8 +161,11 @@ uint64_t room_for(struct arena_writer *writer, uint64_t size, bool bucket, uint6
 {
     uint32_t chunks = bucket ? 1 : heap_chunks_for(size);
     uint64_t offset = take(writer, size, bucket);
-    while (offset == 0 && arena_reclaim(writer, now_ms, RECLAIM_BATCH) > 0)
+    for (unsigned i = 0; offset == 0 && i < RECLAIMS_MAX; i++) {
+        if (arena_reclaim(writer, now_ms, RECLAIM_BATCH) == 0)
+            break;
         offset = take(writer, size, bucket);
+    }
     for (unsigned evictions = 0; offset == 0; evictions++) {
         if (may_compact(writer, chunks, false))
             return take(writer, size, bucket);

@@ -1,110 +1,146 @@
 /*
- * verify - taking over an arena after a restart: check every record, rebuild what is private, or
- * wipe. Runs in a store when it starts; about 0.3 s for a million records.
+ * verify - taking over an arena after a restart, or laying it out. Runs in a store when it starts.
  *
  * Whatever a predecessor's crash can leave is sound by construction (layout.h), so anything odd
- * found here is damage, and then nothing in the arena is believed.
+ * found here is damage. What is damaged costs itself only: a word of the header is worked out or
+ * taken from its spare, a record is given up (survey.c). Only when it cannot be told any more which
+ * hash seed the index was made with is the arena wiped.
  */
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "proto/base/log.h"
 #include "store/arena/internal.h"
 
-struct check {
-    struct arena_writer *writer;
-    uint64_t now_ms;
-    uint64_t newest; /* highest revision met */
-    char *damage;
-    size_t damage_size;
+enum {
+    VOTES = 1000,            /* records that are asked whether the hash seed is theirs */
+    WIPE_PIECE = 1 << 16,    /* buckets between signs of life */
+    REVISION_STEP = 1 << 20, /* over revisions that may have been given out and are not known */
 };
+/* No arena lives to see this many changes. */
+static const uint64_t REVISION_MAX = (uint64_t)1 << 62;
 
-static bool damaged(struct check *check, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static bool damaged(struct check *check, const char *format, ...)
+static void mended(struct arena_report *report, const char *what)
 {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(check->damage, check->damage_size, format, args);
-    va_end(args);
-    return false;
+    report->mended++;
+    arena_report_damage(report, "%s", what);
 }
 
-static bool in_heap(const struct arena_geometry *g, uint64_t offset, uint64_t len)
+/* ---- The header ---- */
+
+bool arena_spare_sound(const struct arena_header *header)
 {
-    return offset >= g->heap_offset && offset <= g->size && len <= g->size - offset;
+    return header->spare.check != 0 && header->spare.check == arena_spare_check(&header->spare);
 }
 
-static bool check_record(struct check *check, uint64_t bucket, uint64_t word)
+static void write_spare(struct arena_header *header)
 {
-    struct arena_writer *writer = check->writer;
-    uint64_t offset = arena_word_offset(word);
-    unsigned long long at = offset;
+    header->spare.generation = header->generation;
+    header->spare.hash_seed = header->hash_seed;
+    header->spare.revision = header->revision;
+    header->spare.check = arena_spare_check(&header->spare);
+}
 
-    if (!in_heap(&writer->geometry, offset, sizeof(struct arena_record)))
-        return damaged(check, "slot word %llx points outside", (unsigned long long)word);
-    struct arena_record *record = record_at(writer, offset);
-    if (record->key_len == 0 || record->key_len > KEY_MAX || record->service >= SERVICE_COUNT ||
-        record->flags != 0 || !in_heap(&writer->geometry, offset, record_size(record)))
-        return damaged(check, "the record at %llu has an impossible header", at);
-    if (record->checksum != arena_checksum(record, record_body(record)))
-        return damaged(check, "the record at %llu does not match its checksum", at);
-    uint64_t hash = arena_hash(writer->seed, (enum service)record->service, record_key(record));
-    if (arena_bucket_of(hash, writer->geometry.buckets) != bucket ||
-        word != arena_word(hash, offset))
-        return damaged(check, "the record at %llu is in the wrong bucket", at);
-    if (!heap_claim(&writer->heap, offset, record_size(record)))
-        return damaged(check, "the record at %llu overlaps another", at);
+static bool identity_sound(const struct arena_header *header)
+{
+    return header->identity_check == arena_identity_check(header);
+}
 
-    uint32_t node = record->expiry_ms == 0
-                        ? RECENCY_NONE
-                        : recency_add(&writer->recency, offset, record->expiry_ms,
-                                      record->service == SERVICE_CACHE);
-    atomic_store_explicit((_Atomic uint32_t *)&record->node, node, memory_order_relaxed);
-    writer->records[record->service]++;
-    if (record->revision > check->newest)
-        check->newest = record->revision;
+/* Whether most of the records say that the hash seed in the header is the one they were put with.
+ */
+static bool seed_fits(const struct arena_writer *writer)
+{
+    const struct arena_geometry *g = &writer->geometry;
+    unsigned asked = 0, agree = 0;
+    for (uint64_t i = 0; i < g->buckets && asked < VOTES; i++) {
+        uint64_t word = writer->index[i].slots[0];
+        uint64_t offset = arena_word_offset(word);
+        if (word == 0 || offset < g->heap_offset || offset > g->size - ARENA_CHUNK)
+            continue;
+        struct arena_record *record = record_at(writer, offset);
+        if (record->key_len == 0 || record->key_len > KEY_MAX || record->service >= SERVICE_COUNT)
+            continue;
+        uint64_t hash = arena_hash(writer->header->hash_seed, (enum service)record->service,
+                                   record_key(record));
+        asked++;
+        agree += arena_bucket_of(hash, g->buckets) == i;
+    }
+    return agree * 2 >= asked;
+}
+
+/* Mends what says which arena this is. False when the hash seed is lost. */
+static bool mend_identity(struct arena_writer *writer, struct arena_report *report)
+{
+    struct arena_header *header = writer->header;
+    if (memcmp(header->magic, ARENA_MAGIC, sizeof header->magic) != 0 ||
+        header->version != ARENA_VERSION || header->header_size != sizeof *header ||
+        header->size != writer->size)
+        mended(report, "the header is not this arena's");
+    header->version = ARENA_VERSION;
+    header->header_size = sizeof *header;
+    header->size = writer->size;
+    if (!identity_sound(header)) {
+        mended(report, "the header does not match its check");
+        if (arena_spare_sound(header)) {
+            header->generation = header->spare.generation;
+            header->hash_seed = header->spare.hash_seed;
+        } else if (!seed_fits(writer)) {
+            return false;
+        }
+        header->identity_check = arena_identity_check(header);
+    }
+    memcpy(header->magic, ARENA_MAGIC, sizeof header->magic);
     return true;
 }
 
-static bool check_chain(struct check *check, uint64_t number)
+/* A mark of which only one half is right. The lower half at worst has one request carried out
+ * twice; the higher one could have others be taken for done. */
+static void mend_marks(struct arena_writer *writer, struct arena_report *report)
 {
-    struct arena_writer *writer = check->writer;
-    struct arena_bucket *bucket = &writer->index[number];
-    for (;;) {
-        for (int i = 0; i < ARENA_BUCKET_SLOTS; i++) {
-            uint64_t word = atomic_load_explicit(&bucket->slots[i], memory_order_relaxed);
-            if (word != 0 && !check_record(check, number, word))
-                return false;
-        }
-        uint64_t next = atomic_load_explicit(&bucket->overflow, memory_order_relaxed);
-        if (next == 0)
-            return true;
-        /* Claiming it also ends a chain that runs in a circle. */
-        if (next > ARENA_WORD_OFFSET_MASK || !heap_claim_bucket(&writer->heap, next * ARENA_GRAIN))
-            return damaged(check, "bucket %llu has a bad overflow link",
-                           (unsigned long long)number);
-        bucket = bucket_at(writer, next * ARENA_GRAIN);
+    for (uint32_t i = 0; i < ARENA_CHANNELS_MAX; i++) {
+        uint64_t count = writer->header->applied[i].count;
+        uint64_t other = ~writer->header->applied[i].inverse;
+        if (count == other)
+            continue;
+        mended(report, "a channel's mark is damaged");
+        publish_applied(writer, i, count < other ? count : other);
     }
 }
 
-static bool check_header(struct check *check)
+static void mend_revision(struct arena_writer *writer, uint64_t newest, struct arena_report *report)
 {
-    struct arena_writer *writer = check->writer;
-    const struct arena_header *header = writer->header;
-    if (memcmp(header->magic, ARENA_MAGIC, sizeof header->magic) != 0 ||
-        header->identity_check != arena_identity_check(header) || header->size != writer->size ||
-        header->state != ARENA_READY)
-        return damaged(check, "the header is not this arena's");
+    struct arena_header *header = writer->header;
+    /* One given out before a crash may have no record any more, so it may well be above all. */
+    if (header->revision >= newest && header->revision < REVISION_MAX)
+        return;
+    mended(report, "the count of revisions is impossible");
+    uint64_t known = arena_spare_sound(header) && header->spare.revision < REVISION_MAX
+                         ? header->spare.revision
+                         : 0;
+    header->revision = (newest > known ? newest : known) + REVISION_STEP;
+}
+
+bool verify(struct arena_writer *writer, struct arena_report *report)
+{
+    struct arena_header *header = writer->header;
+    if (!mend_identity(writer, report))
+        return false;
+    writer->seed = header->hash_seed;
     if (!publish_redo(writer))
-        return damaged(check, "the intent does not match its checksum");
-    for (int i = 0; i < ARENA_CHANNELS_MAX; i++)
-        if (header->applied[i].count != ~header->applied[i].inverse)
-            return damaged(check, "the mark of channel %d is damaged", i);
+        mended(report, "the intent makes no sense");
+    mend_marks(writer, report);
+    publish_close_stripes(writer, false);
+    if (header->state != ARENA_READY) {
+        mended(report, "the state makes no sense");
+        atomic_store_explicit(&header->state, ARENA_READY, memory_order_release);
+    }
+    mend_revision(writer, survey(writer, report), report);
+    atomic_fetch_add_explicit(&header->quarantined, report->quarantined, memory_order_relaxed);
+    write_spare(header);
     return true;
 }
+
+/* ---- Wiping ---- */
 
 static void forget_everything(struct arena_writer *writer, uint64_t now_ms)
 {
@@ -114,24 +150,22 @@ static void forget_everything(struct arena_writer *writer, uint64_t now_ms)
     memset(writer->records, 0, sizeof writer->records);
 }
 
-bool verify(struct arena_writer *writer, uint64_t now_ms, char *damage, size_t damage_size)
+/* Pages of zeros, as a new arena has them, are only looked at. */
+static void clear_word(_Atomic uint64_t *word)
 {
-    struct check check = {
-        .writer = writer, .now_ms = now_ms, .damage = damage, .damage_size = damage_size};
-    writer->seed = writer->header->hash_seed;
-    if (!check_header(&check))
-        return false;
-    publish_close_stripes(writer, false);
-    for (uint64_t i = 0; i < writer->geometry.buckets; i++)
-        if (!check_chain(&check, i))
-            return false;
-    heap_claimed(&writer->heap);
-    /* A revision given out before a crash may have no record any more; one beyond all clocks can
-     * only be damage. */
-    uint64_t given = writer->header->revision;
-    if (given < check.newest || given > now_ms * 4000)
-        return damaged(&check, "revision %llu is impossible", (unsigned long long)given);
-    return true;
+    if (atomic_load_explicit(word, memory_order_relaxed) != 0)
+        atomic_store_explicit(word, 0, memory_order_release);
+}
+
+static void clear_index(struct arena_writer *writer)
+{
+    for (uint64_t i = 0; i < writer->geometry.buckets; i++) {
+        for (int slot = 0; slot < ARENA_BUCKET_SLOTS; slot++)
+            clear_word(&writer->index[i].slots[slot]);
+        clear_word(&writer->index[i].overflow);
+        if (i % WIPE_PIECE == 0)
+            arena_beat();
+    }
 }
 
 void wipe(struct arena_writer *writer, uint64_t now_ms)
@@ -139,6 +173,7 @@ void wipe(struct arena_writer *writer, uint64_t now_ms)
     struct arena_header *header = writer->header;
     uint64_t seed;
 
+    header->spare.check = 0;
     atomic_store_explicit(&header->state, ARENA_RAW, memory_order_release);
     publish_close_stripes(writer, true);
     forget_everything(writer, now_ms);
@@ -153,18 +188,14 @@ void wipe(struct arena_writer *writer, uint64_t now_ms)
     header->identity_check = arena_identity_check(header);
     writer->seed = seed;
     /* Microseconds: revisions of a new generation are above those of any former one. */
-    header->revision = now_ms * 1000;
+    uint64_t former = header->revision < REVISION_MAX ? header->revision : 0;
+    header->revision = former >= now_ms * 1000 ? former + 1 : now_ms * 1000;
     memset(&header->intent, 0, sizeof header->intent);
-    for (int i = 0; i < ARENA_CHANNELS_MAX; i++) {
-        header->applied[i].count = 0;
-        header->applied[i].inverse = ~(uint64_t)0;
-    }
-    for (uint64_t i = 0; i < writer->geometry.buckets; i++) {
-        for (int slot = 0; slot < ARENA_BUCKET_SLOTS; slot++)
-            atomic_store_explicit(&writer->index[i].slots[slot], 0, memory_order_release);
-        atomic_store_explicit(&writer->index[i].overflow, 0, memory_order_release);
-    }
+    for (uint32_t i = 0; i < ARENA_CHANNELS_MAX; i++)
+        publish_applied(writer, i, 0);
+    clear_index(writer);
     publish_close_stripes(writer, false);
     memcpy(header->magic, ARENA_MAGIC, sizeof header->magic);
+    write_spare(header);
     atomic_store_explicit(&header->state, ARENA_READY, memory_order_release);
 }

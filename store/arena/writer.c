@@ -4,7 +4,6 @@
 #include "store/arena/writer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,14 +14,20 @@
 #include "proto/base/log.h"
 #include "store/arena/internal.h"
 
-enum { RESERVE_SHARE = 128, RESERVE_MAX = 64 }; /* of the chunks; chunks */
+enum {
+    RESERVE_SHARE = 128, /* of the chunks */
+    RESERVE_MAX = 64,    /* chunks */
+    ALLOCATE_STEP = 64 << 20,
+};
 
 /* ---- Opening ---- */
 
+/* New, or its wiping was cut short: there is nothing in it. */
 static bool is_raw(const struct arena_header *header)
 {
     static const char zeros[sizeof header->magic];
-    return memcmp(header->magic, zeros, sizeof zeros) == 0;
+    bool unfinished = memcmp(header->magic, zeros, sizeof zeros) == 0 || header->state == ARENA_RAW;
+    return unfinished && !arena_spare_sound(header);
 }
 
 /* False when the header is that of another program or version: not ours to wipe. */
@@ -41,12 +46,12 @@ static bool is_known(const struct arena_header *header, char *reason, size_t rea
 static void take_over(struct arena_writer *writer, uint64_t now_ms, struct arena_report *report)
 {
     uint64_t start = clock_ns();
-    if (writer->role == ARENA_CACHE || is_raw(writer->header) ||
-        writer->header->state == ARENA_RAW) {
+    if (writer->role == ARENA_CACHE || is_raw(writer->header)) {
         report->found_as = ARENA_WAS_RAW;
         wipe(writer, now_ms);
-    } else if (verify(writer, now_ms, report->damage, sizeof report->damage)) {
-        report->found_as = ARENA_WAS_SOUND;
+    } else if (verify(writer, report)) {
+        bool sound = report->quarantined == 0 && report->mended == 0;
+        report->found_as = sound ? ARENA_WAS_SOUND : ARENA_WAS_MENDED;
     } else {
         report->found_as = ARENA_WAS_DAMAGED;
         wipe(writer, now_ms);
@@ -100,6 +105,35 @@ struct arena_writer *arena_writer_attach(void *base, uint64_t size, enum arena_r
     return open_over(base, size, -1, role, now_ms, report_r, reason, reason_size);
 }
 
+/* Header and index are touched at random: their pages are allocated now, the heap's as it fills. */
+static bool allocate_index(int fd, uint64_t end, char *reason, size_t reason_size)
+{
+    for (uint64_t at = 0; at < end; at += ALLOCATE_STEP) {
+        uint64_t len = end - at < ALLOCATE_STEP ? end - at : ALLOCATE_STEP;
+        if (!heap_allocate_pages(fd, at, len)) {
+            snprintf(reason, reason_size,
+                     "cannot have %llu MiB of memory for the arena's index: %s",
+                     (unsigned long long)(end >> 20), strerror(errno));
+            return false;
+        }
+        arena_beat();
+    }
+    return true;
+}
+
+static void *map(int fd, uint64_t size, uint64_t index_end, char *reason, size_t reason_size)
+{
+    if (!allocate_index(fd, index_end, reason, reason_size))
+        return NULL;
+    void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED) {
+        snprintf(reason, reason_size, "cannot map the arena: %s", strerror(errno));
+        return NULL;
+    }
+    madvise(base, size, MADV_DONTDUMP); /* it is others' data, and may be large */
+    return base;
+}
+
 struct arena_writer *arena_writer_open(int fd, enum arena_role role, uint64_t now_ms,
                                        struct arena_report *report_r, char *reason,
                                        size_t reason_size)
@@ -110,15 +144,9 @@ struct arena_writer *arena_writer_open(int fd, enum arena_role role, uint64_t no
         snprintf(reason, reason_size, "descriptor %d is no arena", fd);
         return NULL;
     }
-    /* Header and index are touched at random: allocate their pages now, the heap's as it fills. */
-    int error = posix_fallocate(fd, 0, (off_t)geometry.heap_offset);
-    void *base = error
-                     ? MAP_FAILED
-                     : mmap(NULL, (size_t)info.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (base == MAP_FAILED) {
-        snprintf(reason, reason_size, "cannot map the arena: %s", strerror(error ? error : errno));
+    void *base = map(fd, (uint64_t)info.st_size, geometry.heap_offset, reason, reason_size);
+    if (!base)
         return NULL;
-    }
     struct arena_writer *writer =
         open_over(base, (uint64_t)info.st_size, fd, role, now_ms, report_r, reason, reason_size);
     if (writer)
@@ -348,6 +376,7 @@ void arena_stats(const struct arena_writer *writer, struct arena_stats *stats_r)
         .evicted = writer->evicted,
         .expired = writer->expired,
         .moved = writer->moved,
+        .quarantined = writer->header->quarantined,
         .generation = writer->header->generation,
     };
     memcpy(stats_r->records, writer->records, sizeof stats_r->records);

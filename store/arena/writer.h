@@ -29,17 +29,21 @@ struct arena_report {
     enum arena_found_as {
         ARENA_WAS_RAW,     /* new: laid out */
         ARENA_WAS_SOUND,   /* verified and taken over */
+        ARENA_WAS_MENDED,  /* taken over, but for what was damaged */
         ARENA_WAS_DAMAGED, /* wiped: everything in it is lost */
     } found_as;
-    char damage[128]; /* what was wrong, when damaged */
+    char damage[128];     /* what was found wrong first */
+    uint64_t quarantined; /* records given up */
+    uint64_t mended;      /* words put right: of the header, or that link records */
     uint64_t records;
     uint64_t elapsed_ns;
 };
 
 /*
  * Maps the memfd read-write, then verifies and rebuilds, or lays out, or wipes. NULL with a reason
- * only when it cannot be mapped or has a version of another program: then nothing was touched. fd
- * stays the caller's and must stay open. Takes up to about a second per few million records.
+ * only when it cannot be mapped, the pages of its index cannot be had, or it has a version of
+ * another program: then nothing was touched. fd stays the caller's and must stay open. Takes about
+ * a second for ten million records, on all processors, and gives signs of life meanwhile.
  */
 struct arena_writer *arena_writer_open(int fd, enum arena_role role, uint64_t now_ms,
                                        struct arena_report *report_r, char *reason,
@@ -93,6 +97,7 @@ struct arena_stats {
     uint64_t used; /* bytes in blocks in use */
     uint64_t records[SERVICE_COUNT];
     uint64_t evicted, expired, moved; /* since this process started */
+    uint64_t quarantined;             /* since the arena was made */
     uint64_t generation;
 };
 void arena_stats(const struct arena_writer *writer, struct arena_stats *stats_r);

@@ -2,7 +2,7 @@
  * memory - the engine whose data is the arena itself. Runs in store-memory.
  *
  * Every request is carried out and answered at once. The data outlives the process (the memfd is
- * the supervisor's) but not the machine. A damaged arena is wiped, and the log says what is lost.
+ * the supervisor's) but not the machine. What is damaged in it is given up, and the log says so.
  */
 #include "store/memory/memory.h"
 
@@ -242,6 +242,11 @@ static void report(const struct arena_report *found)
     unsigned long long records = found->records, ms = found->elapsed_ns / 1000000;
     if (found->found_as == ARENA_WAS_SOUND)
         log_info("took over the arena: %llu records verified in %llu ms", records, ms);
+    else if (found->found_as == ARENA_WAS_MENDED)
+        log_error("the arena was damaged (%s): %llu records are given up and %llu words put right; "
+                  "%llu records verified in %llu ms are taken over",
+                  found->damage, (unsigned long long)found->quarantined,
+                  (unsigned long long)found->mended, records, ms);
     else if (found->found_as == ARENA_WAS_DAMAGED)
         log_error("THE ARENA WAS DAMAGED (%s): it is abandoned, everything that the memory backend "
                   "held is lost, and a new generation is begun",

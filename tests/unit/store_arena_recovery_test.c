@@ -1,5 +1,4 @@
-/* What a killed writer leaves behind, and what damage does: exact after the one, noticed after the
- * other. */
+/* What a killed writer leaves behind is taken over exactly. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +11,6 @@
 
 #include <cmocka.h>
 
-#include "proto/arena/reader.h"
 #include "proto/base/failpoint.h"
 #include "tests/unit/arena_memory.h"
 
@@ -136,98 +134,6 @@ static void killed_anywhere_each_change_is_made_once(void **state)
 
 #endif
 
-enum { RECORDS = 3000 };
-
-static struct bytes value_for(int i, uint8_t *space)
-{
-    size_t len = (size_t)(i * 37 % 400);
-    memset(space, i, len);
-    return (struct bytes){space, len};
-}
-
-static void fill(struct arena_writer *writer)
-{
-    uint8_t space[400];
-    char text[32];
-    uint64_t revision;
-    for (int i = 0; i < RECORDS; i++) {
-        snprintf(text, sizeof text, "key%d", i);
-        assert_int_equal(arena_put(writer, SERVICE_KV, bytes_of(text), value_for(i, space), 0, MINE,
-                                   NOW, &revision),
-                         STATUS_OK);
-    }
-}
-
-static void expect_all(struct arena_writer *writer)
-{
-    uint8_t space[400];
-    char text[32];
-    for (int i = 0; i < RECORDS; i++) {
-        struct arena_entry entry;
-        snprintf(text, sizeof text, "key%d", i);
-        assert_int_equal(arena_get(writer, SERVICE_KV, bytes_of(text), NOW, &entry), STATUS_OK);
-        assert_true(bytes_equal(entry.value, value_for(i, space)));
-    }
-}
-
-/* Readers over a damaged arena must stay inside it and end; what they answer does not matter. */
-static void read_some(const struct arena_memory *memory)
-{
-    struct arena_reader reader;
-    struct arena_found found;
-    struct buffer scratch = {0};
-    char text[32];
-    assert_true(arena_reader_attach(&reader, memory->base, memory->size));
-    for (int i = 0; i < 20; i++) {
-        snprintf(text, sizeof text, "key%d", rand() % RECORDS);
-        (void)!arena_read(&reader, SERVICE_KV, bytes_of(text), NOW, &scratch, &found);
-    }
-    buffer_free(&scratch);
-}
-
-static void damage_is_noticed_or_harmless(void **state)
-{
-    (void)state;
-    enum { VARIANTS = 1000 };
-    struct arena_memory memory = arena_memory_new(2 << 20);
-    struct arena_writer *writer = arena_memory_open(&memory, NOW, ARENA_WAS_RAW);
-    fill(writer);
-    arena_writer_close(&writer);
-    uint8_t *pristine = malloc(memory.size);
-    memcpy(pristine, memory.base, memory.size);
-    int noticed = 0;
-    srand(7);
-    for (int variant = 0; variant < VARIANTS; variant++) {
-        memcpy(memory.base, pristine, memory.size);
-        /* One to sixteen bytes; half of the variants in the header and the first buckets. */
-        uint64_t range = variant % 2 ? memory.size : 64 * 1024;
-        for (int n = 1 + rand() % 16; n > 0; n--)
-            memory.base[(uint64_t)rand() % range] ^= (uint8_t)(1 + rand() % 255);
-        read_some(&memory);
-        struct arena_report report;
-        char reason[128];
-        writer = arena_writer_attach(memory.base, memory.size, ARENA_DATA, NOW, &report, reason,
-                                     sizeof reason);
-        assert_non_null(writer);
-        if (report.found_as == ARENA_WAS_SOUND) {
-            expect_all(writer);
-            /* And it is as good as new. */
-            fill(writer);
-        } else {
-            noticed++;
-            assert_int_equal(report.records, 0);
-            fill(writer);
-            expect_all(writer);
-        }
-        arena_writer_close(&writer);
-    }
-    print_message("%d of %d variants noticed and abandoned, the others harmless\n", noticed,
-                  VARIANTS);
-    assert_true(noticed > VARIANTS / 2);
-    free(pristine);
-    arena_memory_free(&memory);
-}
-
 static void another_version_is_refused_untouched(void **state)
 {
     (void)state;
@@ -246,34 +152,13 @@ static void another_version_is_refused_untouched(void **state)
     arena_memory_free(&memory);
 }
 
-static void a_chain_in_a_circle_is_damage(void **state)
-{
-    (void)state;
-    struct arena_memory memory = arena_memory_new(1 << 20);
-    struct arena_writer *writer = arena_memory_open(&memory, NOW, ARENA_WAS_RAW);
-    struct arena_geometry g;
-    assert_true(arena_geometry(memory.size, &g));
-    arena_writer_close(&writer);
-    struct arena_bucket *index = (struct arena_bucket *)(memory.base + g.index_offset);
-    struct arena_bucket *overflow = (struct arena_bucket *)(memory.base + g.heap_offset);
-    for (uint64_t i = 0; i < g.buckets; i++)
-        index[i].overflow = g.heap_offset / ARENA_GRAIN;
-    overflow->overflow = g.heap_offset / ARENA_GRAIN;
-    read_some(&memory);
-    writer = arena_memory_open(&memory, NOW, ARENA_WAS_DAMAGED);
-    arena_writer_close(&writer);
-    arena_memory_free(&memory);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #ifdef STRATO_FAILPOINTS
         cmocka_unit_test(killed_anywhere_each_change_is_made_once),
 #endif
-        cmocka_unit_test(damage_is_noticed_or_harmless),
         cmocka_unit_test(another_version_is_refused_untouched),
-        cmocka_unit_test(a_chain_in_a_circle_is_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
