@@ -22,6 +22,7 @@ help:
 	@echo "make test-long   the tests that are scaled down in make test, at full size"
 	@echo "make bench   speed, side by side with a bare epoll loop and with webdis + Redis"
 	@echo "make bench-grpc, bench-disk, bench-redis   the same for gRPC, the disk backend, Redis"
+	@echo "make bench-instructions   instructions that a request costs, beside 0.2.0"
 	@echo "make lint    clang-format and clang-tidy; make format formats in place"
 	@echo "make clean   removes build/"
 

@@ -12,7 +12,8 @@ build="gcc libc6-dev cmake ninja-build pkg-config libgrpc-dev libhiredis-dev lib
 test="libcmocka-dev python3 python3-grpcio python3-hpack python3-protobuf python3-pytest
     nghttp2-client redis-server redis-tools clang libclang-rt-14-dev prometheus systemd"
 package="dpkg-dev rpm lintian mmdebstrap python3-pytest"
-bench="python3 wrk redis-server webdis nghttp2-client etcd-server"
+bench="python3 python3-grpcio python3-protobuf wrk redis-server webdis nghttp2-client etcd-server
+    valgrind"
 lint="clang clang-tidy clang-format"
 
 wanted=$build
