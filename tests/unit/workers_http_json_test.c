@@ -155,6 +155,15 @@ static void test_content(void **state)
         {"{\"content\":\"\xc3\xbc\"}", "\xc3\xbc"},
         {"{\"other\":[1,{\"content\":2}],\"content\":\"abc\"}", "abc"},
         {"{\"content\":\"a\",\"content\":\"b\"}", "b"},
+        {"{\"content\":1,\"content\":\"b\"}", "b"},
+        {"{\"c\\u006fntent\":\"b\"}", "b"},
+        {"{\"content\":\"v\",\"id\":9223372036854775808}", "v"},
+        {"{\"content\":\"v\",\"x\":1e400}", "v"},
+        {"{\"x\":-1E-999999999999999999999,\"y\":-0.0,\"content\":\"v\"}", "v"},
+        {"{\"x\":1,\"x\":{\"x\":[],\"x\":{}},\"\":null,\"content\":\"v\"}", "v"},
+        {"{\"x\":\"\\ud800\",\"\\udfff\":[true , false],\"content\":\"v\"}", "v"},
+        {"{\"content\":\"v\",\"x\":[ [ ] , [{} , {\"a\" : 0}] ]}", "v"},
+        {"{\"content\":\"\\/\\b\\f\\n\\r\\t\\\\\"}", "/\b\f\n\r\t\\"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *found = content(rows[i].body);
@@ -179,6 +188,22 @@ static void test_refused_content(void **state)
         {"{\"content\":\"\\ud83d\"}", "no JSON"},
         {"{\"content\":\"\xff\"}", "no JSON"},
         {"{\"content\":\"\\x\"}", "no JSON"},
+        {"{\"content\":\"\\ude00\\ud83d\"}", "no JSON"},
+        {"{\"content\":\"\\u12g4\"}", "no JSON"},
+        {"{\"content\":\"a\",}", "no JSON"},
+        {"{\"content\":\"a\" \"b\":1}", "no JSON"},
+        {"{\"content\":\"a\",\"b\":01}", "no JSON"},
+        {"{\"content\":\"a\",\"b\":1.}", "no JSON"},
+        {"{\"content\":\"a\",\"b\":1e}", "no JSON"},
+        {"{\"content\":\"a\",\"b\":-}", "no JSON"},
+        {"{\"content\":\"a\",\"b\":.5}", "no JSON"},
+        {"{\"content\":\"a\",\"b\":[1,]}", "no JSON"},
+        {"{\"content\":\"a\",\"b\":[1}}", "no JSON"},
+        {"{\"content\":\"a\",\"b\":{1:2}}", "no JSON"},
+        {"{\"content\":\"a\",\"b\":{\"c\"}}", "no JSON"},
+        {"{\"content\":\"a\",\"b\":nul}", "no JSON"},
+        {"{\"content\":\"a\",\"b\":\"\xc0\x80\"}", "no JSON"},
+        {"{\"content\":\"a\",b:1}", "no JSON"},
         {"[]", "no JSON object"},
         {"\"content\"", "no JSON object"},
         {"{}", "missing"},
@@ -194,24 +219,29 @@ static void test_refused_content(void **state)
     }
 }
 
-/* A body of nothing but values is refused before it takes much memory. */
+/* What nobody asked for may come in any number, and deep. */
 static void test_many_values(void **state)
 {
     (void)state;
+    enum { DEPTH = 9999, VALUES = 100000 };
     struct buffer body = {0};
     struct bytes found;
-    buffer_append_text(&body, "{\"content\":\"a,[{,,,,,,,,,,,,,\\\"[[[[[[[[[[[[[[[[[[\",\"x\":[");
-    for (int i = 0; i < 90; i++)
+    buffer_append_text(&body, "{\"content\":\"a,[{,,[[[[\",\"x\":[");
+    for (int i = 0; i < VALUES; i++)
         buffer_append_text(&body, "0,");
-    size_t len = body.len;
-    buffer_append_text(&body, "0]}");
-    assert_true(http_json_content(body.data, body.len, &found, error, sizeof error));
-    body.len = len;
-    for (int i = 0; i < 20; i++)
-        buffer_append_text(&body, "0,");
-    buffer_append_text(&body, "0]}");
-    assert_false(http_json_content(body.data, body.len, &found, error, sizeof error));
-    assert_non_null(strstr(error, "more than 100"));
+    for (int i = 0; i < DEPTH - 1; i++)
+        buffer_append_text(&body, i % 2 ? "[" : "{\"a\":");
+    size_t deep = body.len;
+    for (int more = 0; more < 2; more++) {
+        body.len = deep;
+        buffer_append_text(&body, more ? "[[0]]" : "[0]");
+        for (int i = DEPTH - 2; i >= 0; i--)
+            buffer_append_text(&body, i % 2 ? "]" : "}");
+        buffer_append_text(&body, "]}");
+        if (http_json_content(body.data, body.len, &found, error, sizeof error) == more)
+            fail_msg("%d: %s", more, error);
+    }
+    assert_non_null(strstr(error, "10000"));
     buffer_free(&body);
 }
 
