@@ -253,6 +253,8 @@ static bool written(const struct conf *conf, const struct conf_key *key)
 {
     if (key->type == CONF_SERVICE)
         return conf->services_named & 1u << conf_key_service(key);
+    if (key->type == CONF_HOSTS || key->type == CONF_ORIGINS)
+        return *((const char *)conf + key->offset);
     return key->type != CONF_INCLUDE;
 }
 

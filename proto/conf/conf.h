@@ -50,6 +50,8 @@ struct conf {
         uint64_t max_connections;   /* per worker */
         uint64_t max_memory;        /* per worker; for what clients hold */
     } http, grpc;
+    char http_hosts[CONF_TEXT_MAX];   /* allowed_hosts; may be empty */
+    char http_origins[CONF_TEXT_MAX]; /* allowed_origins; may be empty */
     uint64_t memory_size;
     char disk_path[CONF_TEXT_MAX]; /* absolute in a child; else relative to data_dir */
     uint64_t disk_map_size;

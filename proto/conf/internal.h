@@ -16,7 +16,9 @@ enum conf_type {
     CONF_DIRECTORY, /* made absolute from the current directory */
     CONF_PATH,      /* kept as it is */
     CONF_ADDRESS,
-    CONF_URL, /* never shown in a problem: it may hold a password */
+    CONF_HOSTS,   /* names, perhaps none */
+    CONF_ORIGINS, /* likewise */
+    CONF_URL,     /* never shown in a problem: it may hold a password */
     CONF_BOOL,
     CONF_FORMAT, /* text or json, as a bool */
     CONF_SIZE,
@@ -42,7 +44,7 @@ struct conf_key {
     const char *doc; /* one line */
 };
 
-enum { CONF_KEY_COUNT = 34 };
+enum { CONF_KEY_COUNT = 36 };
 extern const struct conf_key conf_keys[CONF_KEY_COUNT];
 
 /* The row of a key, or NULL. */

@@ -67,6 +67,11 @@ const struct conf_key conf_keys[CONF_KEY_COUNT] = {
     {"http", "max_memory", CONF_SIZE, CONF_ROLL_HTTP, AT(http.max_memory), "128M", NULL, 4 * M, 16 * T,
      NULL,
      "values that one worker's clients may have under way; at least 16 times max_value"},
+    {"http", "allowed_hosts", CONF_HOSTS, CONF_ROLL_HTTP, AT(http_hosts), NULL, NULL, 0, 0,
+     "strato.example.org, *.internal.example.org",
+     "names that Host may have besides localhost and dotless ones; * for any"},
+    {"http", "allowed_origins", CONF_ORIGINS, CONF_ROLL_HTTP, AT(http_origins), NULL, NULL, 0, 0,
+     "https://app.example.org", "web pages that browsers let ask here (CORS); * for any"},
 
     {"grpc", "enabled", CONF_BOOL, CONF_ROLL_STORES, AT(grpc.enabled), "yes", NULL, 0, 0, NULL,
      "yes or no"},

@@ -242,6 +242,57 @@ static bool parse_address(const char *text, char *field, struct buffer *why)
     return false;
 }
 
+/* Calls good for each name of a list with commas or blanks between. */
+static bool all_names(const char *text, bool (*good)(const char *name))
+{
+    char list[CONF_TEXT_MAX], *rest = list, *name;
+    snprintf(list, sizeof list, "%s", text);
+    while ((name = strsep(&rest, ", \t")))
+        if (*name && !good(name))
+            return false;
+    return true;
+}
+
+/* NAME, *.NAME or *; also an address without a port. */
+static bool is_host_pattern(const char *name)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    struct sockaddr_storage address;
+    char with_port[CONF_TEXT_MAX + 2];
+    snprintf(with_port, sizeof with_port, "%s:0", name);
+    if (strcmp(name, "*") == 0 || (*name == '[' && conf_address(with_port, &address) > 0))
+        return true;
+    if (strncmp(name, "*.", 2) == 0)
+        name += 2;
+    return *name && strspn(name, letters) == strlen(name);
+}
+
+/* SCHEME://HOST or SCHEME://HOST:PORT, as browsers write them; "null" or *. */
+static bool is_origin(const char *name)
+{
+    const char *host = strstr(name, "://");
+    if (strcmp(name, "*") == 0 || strcmp(name, "null") == 0)
+        return true;
+    return host && host > name && host[3] && !strpbrk(host + 3, "/*?#@\"\\");
+}
+
+static bool parse_names(const struct conf_key *key, const char *text, char *field,
+                        struct buffer *why)
+{
+    bool hosts = key->type == CONF_HOSTS;
+    if (all_names(text, hosts ? is_host_pattern : is_origin)) {
+        memset(field, 0, CONF_TEXT_MAX);
+        memcpy(field, text, strnlen(text, CONF_TEXT_MAX - 1));
+        return true;
+    }
+    buffer_append_text(why, hosts ? "must be names without scheme and port, such as "
+                                    "strato.example.org, *.example.org or *"
+                                  : "must be origins of web pages, such as "
+                                    "https://app.example.org or http://localhost:3000, or *");
+    return false;
+}
+
 static bool parse_url(const char *text, char *field, struct buffer *why)
 {
     struct conf_url url;
@@ -295,6 +346,9 @@ bool conf_value_parse(const struct conf_key *key, const char *text, struct conf 
         return copy_text(text, field, why);
     case CONF_ADDRESS:
         return parse_address(text, field, why);
+    case CONF_HOSTS:
+    case CONF_ORIGINS:
+        return parse_names(key, text, field, why);
     case CONF_URL:
         return parse_url(text, field, why);
     case CONF_BOOL:
@@ -334,6 +388,8 @@ void conf_value_format(const struct conf_key *key, const struct conf *conf, stru
         break;
     case CONF_DIRECTORY:
     case CONF_ADDRESS:
+    case CONF_HOSTS:
+    case CONF_ORIGINS:
     case CONF_URL:
         format_text(field, text);
         break;

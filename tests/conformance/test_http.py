@@ -88,6 +88,16 @@ def test_kv_put_refuses_bad_json(client, name, body):
     answered(client.get(f"/kv/{name}"), {"value": "before"})
 
 
+@pytest.mark.parametrize("more", [b'"id":9223372036854775808', b'"x":1e400', b'"x":-1E-99999',
+                                  b'"x":1,"x":2', b'"x":"\\ud800"', b'"x":' + b"[" * 5000 + b"]" * 5000,
+                                  b'"x":[' + b"0," * 5000 + b"0]", b'"":{"":[null,true,false]}'])
+def test_kv_json_with_members_that_nobody_asked_for(client, name, more):
+    for body in (b'{"content":"v",%s}' % more, b'{%s,"content":"v"}' % more):
+        client.delete(f"/kv/{name}")
+        done(client.put(f"/kv/{name}", body, **JSON))
+        answered(client.get(f"/kv/{name}"), {"value": "v"})
+
+
 STRINGS = ["x", "\"\\/\b\f\n\r\t", "\0", "a\0b", "\x01\x1f\x7f", "é", "e\u0301", "\u2028\u2029",
            "\ufeff", "\uffff", "😀", "\U0010ffff", "𝄞 clef", "שלום", "</script>", "x" * 5000,
            "😀" * 400]

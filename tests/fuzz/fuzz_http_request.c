@@ -35,7 +35,7 @@ static void route(const struct http_head *head, uint8_t *data, size_t len)
     struct request request;
     if (!http_target_split(target, &path, &query))
         return;
-    const struct http_route *row = http_route_find(head->method, path, &scratch, &body);
+    const struct http_route *row = http_route_find(head->method, path, query, &scratch, &body);
     if (!row || row->page != HTTP_PAGE_NONE)
         return;
     struct http_input input = {

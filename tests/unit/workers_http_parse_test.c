@@ -41,8 +41,8 @@ static void test_simple(void **state)
     assert_int_equal(head.target_len, 5);
     assert_int_equal(head.size, strlen(text) - 4);
     assert_true(head.keep_alive);
-    assert_false(head.http10 || head.chunked || head.has_length || head.raw_body ||
-                 head.accept_raw || head.expect_continue || head.return_representation);
+    assert_false(head.http10 || head.chunked || head.has_length || head.raw_body || head.accept ||
+                 head.expect_continue || head.prefer || head.unmet);
 }
 
 /* In however small pieces it comes, the result is the same, and no prefix is taken for whole. */
@@ -199,27 +199,138 @@ static void test_content_types(void **state)
     }
 }
 
-static void test_accept_and_prefer(void **state)
+static void test_accept(void **state)
+{
+    (void)state;
+#define J HTTP_FORM_JSON
+#define T HTTP_FORM_TEXT
+#define R HTTP_FORM_RAW
+    static const struct {
+        const char *text;
+        enum http_form form;
+    } rows[] = {
+        {GET "\r\n", J},
+        {GET "Accept: */*\r\n\r\n", J},
+        {GET "Accept:\r\n\r\n", J},
+        {GET "Accept: application/octet-stream\r\n\r\n", R},
+        {GET "Accept: text/html, Application/Octet-Stream;q=0.5\r\n\r\n", R},
+        {GET "Accept: application/octet-stream; q=0.0\r\n\r\n", J},
+        {GET "Accept: application/json, application/octet-stream\r\n\r\n", J},
+        {GET "Accept: application/octet-stream, application/json\r\n\r\n", R},
+        {GET "Accept: application/octet-stream;q=0.5, application/json\r\n\r\n", J},
+        {GET "Accept: application/json;q=0.4, application/octet-stream;q=0.5\r\n\r\n", R},
+        {GET "Accept: application/octet-stream;q=0.9, */*;q=0.8\r\n\r\n", R},
+        {GET "Accept: application/octet-stream;q=0.1, */*;q=0.8\r\n\r\n", J},
+        {GET "Accept: application/json;q=0, */*\r\n\r\n", T},
+        {GET "Accept: application/json;q=0, text/*;q=0, */*\r\n\r\n", R},
+        {GET "Accept: text/plain\r\n\r\n", T},
+        {GET "Accept: text/plain; charset=utf-8; q=0.3\r\n\r\n", T},
+        {GET "Accept: text/*\r\n\r\n", T},
+        {GET "Accept: text/*;q=0.5, application/*;q=0.6\r\n\r\n", J},
+        {GET "Accept: text/plain, */*\r\n\r\n", T},
+        {GET "Accept: text/plain, */*; q=0.01\r\n\r\n", T},
+        {GET "Accept: application/json, text/plain, */*\r\n\r\n", J},
+        {GET "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\r\n", J},
+        {GET "Accept: text/plain;q=0.123\r\nAccept: application/octet-stream;q=0.124\r\n\r\n", R},
+        {GET "Accept: text/plain;q=1.000, application/json;q=0.999\r\n\r\n", T},
+        {GET "Accept: image/png\r\n\r\n", J},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(parse(rows[i].text), HTTP_PARSE_DONE);
+        if (head.accept != rows[i].form)
+            fail_msg("%d: %s", (int)head.accept, rows[i].text);
+    }
+}
+
+static void test_prefer(void **state)
 {
     (void)state;
     static const struct {
         const char *text;
-        bool raw, representation;
+        enum http_prefer prefer;
     } rows[] = {
-        {GET "Accept: */*\r\n\r\n", false, false},
-        {GET "Accept: application/octet-stream\r\n\r\n", true, false},
-        {GET "Accept: text/html, Application/Octet-Stream;q=0.5\r\n\r\n", true, false},
-        {GET "Accept: application/octet-stream; q=0.0\r\n\r\n", false, false},
-        {GET "Accept: application/json, application/octet-stream\r\n\r\n", false, false},
-        {GET "Prefer: return=representation\r\n\r\n", false, true},
-        {GET "Prefer: wait=5, Return=\"representation\"; x=y\r\n\r\n", false, true},
-        {GET "Prefer: return=minimal\r\n\r\n", false, false},
+        {GET "Prefer: return=representation\r\n\r\n", HTTP_PREFER_REPRESENTATION},
+        {GET "Prefer: wait=5, Return=\"representation\"; x=y\r\n\r\n", HTTP_PREFER_REPRESENTATION},
+        {GET "Prefer: return=minimal\r\n\r\n", HTTP_PREFER_MINIMAL},
+        {GET "Prefer: a\r\nPrefer: return=minimal, return=representation\r\n\r\n",
+         HTTP_PREFER_MINIMAL},
+        {GET "Prefer: respond-async\r\n\r\n", HTTP_PREFER_NOTHING},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_int_equal(parse(rows[i].text), HTTP_PARSE_DONE);
-        if (head.accept_raw != rows[i].raw || head.return_representation != rows[i].representation)
+        if (head.prefer != rows[i].prefer)
             fail_msg("%s", rows[i].text);
     }
+}
+
+#define PUT_LINE "PUT /a HTTP/1.1\r\nHost: h\r\n"
+
+/* What changes the meaning of a request and is not understood: it is not carried out. */
+static void test_unmet(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int status;
+    } rows[] = {
+        {PUT_LINE "Content-Encoding: gzip\r\n\r\n", 415},
+        {PUT_LINE "Content-Encoding: identity, br\r\n\r\n", 415},
+        {PUT_LINE "Content-Encoding: identity\r\n\r\n", 0},
+        {PUT_LINE "Content-Range: bytes 0-4/10\r\n\r\n", 400},
+        {PUT_LINE "If-Match: \"a\"\r\n\r\n", 412},
+        {PUT_LINE "If-Match: W/\"a\", \"b\"\r\n\r\n", 412},
+        {PUT_LINE "If-Match: *\r\n\r\n", 501},
+        {PUT_LINE "If-None-Match: *\r\n\r\n", 501},
+        {PUT_LINE "If-None-Match: \"a\"\r\n\r\n", 501},
+        {PUT_LINE "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n", 501},
+        {PUT_LINE "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n", 0},
+        {PUT_LINE "Range: bytes=0-4\r\n\r\n", 0},
+        {PUT_LINE "Upgrade: h2c\r\n\r\n", 0},
+        {PUT_LINE "X-HTTP-Method-Override: DELETE\r\n\r\n", 501},
+        {"POST /a HTTP/1.1\r\nHost: h\r\nX-Method-Override: DELETE\r\n\r\n", 501},
+        {"DELETE /a HTTP/1.1\r\nHost: h\r\nIf-Match: \"a\"\r\n\r\n", 412},
+        {"POST /a HTTP/1.1\r\nHost: h\r\nContent-Encoding: deflate\r\n\r\n", 415},
+        {GET "Content-Encoding: gzip\r\n\r\n", 0},
+        {GET "If-None-Match: \"a\"\r\n\r\n", 0},
+        {GET "If-Match: *\r\n\r\n", 0},
+        {GET "If-Match: \"a\"\r\n\r\n", 412},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(parse(rows[i].text), HTTP_PARSE_DONE);
+        if (head.unmet != rows[i].status)
+            fail_msg("%d: %s", head.unmet, rows[i].text);
+        assert_true(head.unmet == 0 || head.reason);
+    }
+}
+
+static void assert_part(struct http_span span, const char *text, const char *expected)
+{
+    assert_int_equal(span.len, strlen(expected));
+    assert_memory_equal(text + span.at, expected, span.len);
+}
+
+static void test_origin(void **state)
+{
+    (void)state;
+    static const char text[] = "OPTIONS * HTTP/1.1\r\nHost: h:1\r\nOrigin: http://a\r\n"
+                               "Sec-Fetch-Site: same-site\r\nAccess-Control-Request-Method: PUT\r\n"
+                               "Access-Control-Request-Headers: x-a,x-b\r\n\r\n";
+    assert_int_equal(parse(text), HTTP_PARSE_DONE);
+    assert_int_equal(head.method, HTTP_OPTIONS);
+    assert_part(head.host, text, "h:1");
+    assert_part(head.origin, text, "http://a");
+    assert_part(head.request_headers, text, "x-a,x-b");
+    assert_true(head.cross_site && head.preflight);
+    assert_int_equal(parse(GET "Sec-Fetch-Site: none\r\n\r\n"), HTTP_PARSE_DONE);
+    assert_false(head.cross_site);
+    assert_int_equal(parse(GET "Sec-Fetch-Site: cross-site\r\n\r\n"), HTTP_PARSE_DONE);
+    assert_true(head.cross_site);
+    assert_int_equal(parse(GET "Origin: a\r\nOrigin: b\r\n\r\n"), HTTP_PARSE_BAD);
+}
+
+static void test_expect(void **state)
+{
+    (void)state;
     assert_int_equal(parse(GET "Expect: 100-Continue\r\n\r\n"), HTTP_PARSE_DONE);
     assert_true(head.expect_continue);
     assert_int_equal(parse("GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n"), HTTP_PARSE_DONE);
@@ -268,7 +379,9 @@ int main(void)
         cmocka_unit_test(test_simple),        cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_methods),       cmocka_unit_test(test_refused),
         cmocka_unit_test(test_lengths),       cmocka_unit_test(test_keep_alive),
-        cmocka_unit_test(test_content_types), cmocka_unit_test(test_accept_and_prefer),
+        cmocka_unit_test(test_content_types), cmocka_unit_test(test_accept),
+        cmocka_unit_test(test_prefer),        cmocka_unit_test(test_unmet),
+        cmocka_unit_test(test_origin),        cmocka_unit_test(test_expect),
         cmocka_unit_test(test_limits),        cmocka_unit_test(test_field_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

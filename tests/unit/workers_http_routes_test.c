@@ -23,8 +23,13 @@ static const struct http_route *find(enum http_method method, const char *path)
 {
     body = (struct http_body){0};
     scratch.len = 0;
-    return http_route_find(method, (struct http_text){(uint8_t *)(uintptr_t)path, strlen(path)},
-                           &scratch, &body);
+    uint8_t *bytes = (uint8_t *)(uintptr_t)path, *mark = (uint8_t *)strchr(path, '?');
+    struct http_text whole = {bytes, strlen(path)}, query = {0};
+    if (mark) {
+        whole.len = (size_t)(mark - bytes);
+        query = (struct http_text){mark + 1, strlen((char *)mark + 1)};
+    }
+    return http_route_find(method, whole, query, &scratch, &body);
 }
 
 static void assert_body(const char *expected)
@@ -61,13 +66,15 @@ static void test_find(void **state)
     assert_int_equal(find(HTTP_DELETE, "/sets/a")->op, OP_SET_REMOVE);
     assert_int_equal(find(HTTP_GET, "/ping")->page, HTTP_PAGE_PING);
     assert_int_equal(find(HTTP_HEAD, "/metrics")->page, HTTP_PAGE_METRICS);
+    assert_int_equal(find(HTTP_GET, "/kv?key=a")->op, OP_KV_GET);
+    assert_int_equal(find(HTTP_DELETE, "/sets?item=i&key=a")->op, OP_SET_REMOVE);
 }
 
 static void test_not_found(void **state)
 {
     (void)state;
-    static const char *const paths[] = {"/",      "/kv",    "/KV/a", "/ping/",
-                                        "/pingx", "//kv/a", "/kva/b"};
+    static const char *const paths[] = {"/",      "/kv",    "/KV/a",      "/ping/",      "/pingx",
+                                        "//kv/a", "/kva/b", "/kv?xkey=a", "/ping/?key=a"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         assert_null(find(HTTP_GET, paths[i]));
         assert_int_equal(body.status, 404);
@@ -83,12 +90,13 @@ static void test_not_allowed(void **state)
         enum http_method method;
         const char *path, *allow;
     } rows[] = {
-        {HTTP_POST, "/kv/a", "GET, HEAD, PUT, DELETE"},
-        {HTTP_OTHER, "/kv/a", "GET, HEAD, PUT, DELETE"},
-        {HTTP_DELETE, "/cache/a", "GET, HEAD, PUT"},
-        {HTTP_DELETE, "/counters/a", "GET, HEAD, PUT, POST"},
-        {HTTP_POST, "/sets/a", "GET, HEAD, PUT, DELETE"},
-        {HTTP_PUT, "/ping", "GET, HEAD"},
+        {HTTP_POST, "/kv/a", "GET, HEAD, PUT, DELETE, OPTIONS"},
+        {HTTP_OTHER, "/kv/a", "GET, HEAD, PUT, DELETE, OPTIONS"},
+        {HTTP_POST, "/kv?key=a", "GET, HEAD, PUT, DELETE, OPTIONS"},
+        {HTTP_DELETE, "/cache/a", "GET, HEAD, PUT, OPTIONS"},
+        {HTTP_DELETE, "/counters/a", "GET, HEAD, PUT, POST, OPTIONS"},
+        {HTTP_POST, "/sets/a", "GET, HEAD, PUT, DELETE, OPTIONS"},
+        {HTTP_PUT, "/ping", "GET, HEAD, OPTIONS"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_null(find(rows[i].method, rows[i].path));
@@ -96,7 +104,7 @@ static void test_not_allowed(void **state)
         assert_string_equal(body.allow, rows[i].allow);
     }
     assert_null(find(HTTP_PUT, "/ping"));
-    assert_body("{\"error\":\"method not allowed; this path takes GET, HEAD\"}");
+    assert_body("{\"error\":\"method not allowed; this path takes GET, HEAD, OPTIONS\"}");
 }
 
 /* Reads "PATH?QUERY" with a body. The texts stay in a static buffer. */
@@ -108,7 +116,7 @@ static bool prepare(enum http_method method, const char *target, const char *tex
     memcpy(bytes, target, len);
     memcpy(bytes + len, text, body_len);
     assert_true(http_target_split((struct http_text){bytes, len}, &path, &query));
-    const struct http_route *route = http_route_find(method, path, &scratch, &body);
+    const struct http_route *route = http_route_find(method, path, query, &scratch, &body);
     assert_non_null(route);
     struct http_input input = {
         .head = &head,
@@ -133,6 +141,13 @@ static void test_prepare(void **state)
     head = (struct http_head){0};
     assert_true(prepare(HTTP_GET, "/kv/a%2Fb/c+d%20", ""));
     assert_bytes(request.key, "a/b/c+d ");
+    assert_true(prepare(HTTP_GET, "/kv?key=..", ""));
+    assert_bytes(request.key, "..");
+    assert_true(prepare(HTTP_PUT, "/counters?increment=2&key=a%2F..%2Fb+%2B", ""));
+    assert_bytes(request.key, "a/../b +");
+    assert_int_equal(request.number, 2);
+    assert_true(prepare(HTTP_GET, "/flags/?key=.", ""));
+    assert_bytes(request.key, ".");
     assert_true(prepare(HTTP_PUT, "/kv/a", "{\"content\":\"x\"}"));
     assert_bytes(request.value, "x");
     head.raw_body = true;
@@ -169,6 +184,9 @@ static void test_refused(void **state)
         const char *target, *why;
     } rows[] = {
         {HTTP_GET, "/kv/", "no resource key provided"},
+        {HTTP_GET, "/kv?key=", "no resource key provided"},
+        {HTTP_GET, "/kv?key=%2", "hexadecimal"},
+        {HTTP_GET, "/kv/a?key=a", "twice"},
         {HTTP_GET, "/kv/%", "hexadecimal"},
         {HTTP_GET, "/kv/%2", "hexadecimal"},
         {HTTP_GET, "/kv/a?b=%", "hexadecimal"},
@@ -224,16 +242,40 @@ static void test_shapes(void **state)
     reply.value = bytes_of("\xff");
     shape(HTTP_GET, "/kv/a", "k", &reply);
     assert_body("{\"value_base64\":\"/w==\"}");
-    head.accept_raw = true;
+    head.accept = HTTP_FORM_TEXT;
     shape(HTTP_GET, "/kv/a", "k", &reply);
     assert_body("\xff");
     assert_string_equal(body.type, "application/octet-stream");
+    reply.value = bytes_of("text");
+    shape(HTTP_GET, "/cache/a", "k", &reply);
+    assert_body("text");
+    assert_string_equal(body.type, "text/plain; charset=utf-8");
+    shape(HTTP_GET, "/flags/a", "k", &reply);
+    assert_body("true");
+    reply.number = INT64_MIN;
+    shape(HTTP_POST, "/counters/a", "k", &reply);
+    assert_body("-9223372036854775808");
+    assert_string_equal(body.type, "text/plain; charset=utf-8");
+    head.accept = HTTP_FORM_RAW;
+    reply.number = (int64_t)1 << 53 | 1;
+    shape(HTTP_GET, "/counters/a", "k", &reply);
+    assert_body("9007199254740993");
+    assert_string_equal(body.type, "application/octet-stream");
+    head.accept = HTTP_FORM_JSON;
+    reply.number = -5;
     shape(HTTP_GET, "/counters/a", "k\"", &reply);
     assert_body("{\"key\":\"k\\\"\",\"value\":-5}");
     shape(HTTP_PUT, "/counters/a", "k", &reply);
     assert_body("");
     assert_int_equal(body.status, 204);
-    head.return_representation = true;
+    head.prefer = HTTP_PREFER_MINIMAL;
+    shape(HTTP_POST, "/counters/a", "k", &reply);
+    assert_int_equal(body.status, 204);
+    shape(HTTP_DELETE, "/sets/a", "k", &reply);
+    assert_int_equal(body.status, 204);
+    assert_true(http_route_status_only(find(HTTP_PUT, "/sets/a"), &head));
+    assert_false(http_route_status_only(find(HTTP_GET, "/sets/a"), &head));
+    head.prefer = HTTP_PREFER_REPRESENTATION;
     shape(HTTP_PUT, "/counters/a", "k", &reply);
     assert_body("{\"key\":\"k\",\"value\":-5}");
     assert_int_equal(body.status, 200);
@@ -261,6 +303,78 @@ static void test_sets(void **state)
     assert_body("{\"items_base64\":[\"YQ==\",\"/w==\"],\"set\":\"s\"}");
 }
 
+/* HEAD has the length of what GET would answer, whatever that is. */
+static void test_lengths_of_head(void **state)
+{
+    (void)state;
+    static const char *const values[] = {"",     "plain",    "a\"\\\n\x01\x1f", "\xc3\xbc",
+                                         "\xff", "\xff\xff", "abc\xff"};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        char set[64];
+        struct reply reply = {.value = bytes_of(values[i])};
+        for (int kind = 0; kind < 2; kind++) {
+            const char *path = kind ? "/sets/a" : "/kv/a";
+            if (kind) {
+                size_t len = strlen(values[i]);
+                set[0] = (char)len;
+                set[1] = 0;
+                memcpy(set + 2, values[i], len);
+                memcpy(set + 2 + len, "\1\0b", 3);
+                reply.value = (struct bytes){(uint8_t *)set, len > 0 ? len + 5 : 0};
+            }
+            head = (struct http_head){.method = HTTP_GET};
+            shape(HTTP_GET, path, i % 2 ? "k\n" : "\xff", &reply);
+            uint64_t length = http_reply_length(&body);
+            assert_int_equal(body.unsent, 0);
+            head.method = HTTP_HEAD;
+            shape(HTTP_HEAD, path, i % 2 ? "k\n" : "\xff", &reply);
+            assert_int_equal(http_reply_length(&body), length);
+            assert_int_equal(body.unsent, length);
+            assert_string_equal(body.type, "application/json");
+        }
+    }
+    head = (struct http_head){0};
+}
+
+static void test_options(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"/", "*", "/kv/a", "/kv", "/metrics"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        assert_null(find(HTTP_OPTIONS, paths[i]));
+        assert_int_equal(body.status, 204);
+        assert_non_null(strstr(body.allow, "GET, HEAD"));
+        assert_non_null(strstr(body.allow, "OPTIONS"));
+    }
+    assert_null(find(HTTP_OPTIONS, "/nope"));
+    assert_int_equal(body.status, 404);
+    assert_null(find(HTTP_GET, "/"));
+    assert_int_equal(body.status, 404);
+}
+
+static void test_cors(void **state)
+{
+    (void)state;
+    struct buffer out = {0};
+    struct http_style style = {.vary = true};
+    http_reply_date(784111777, style.date);
+    body = (struct http_body){.status = 204};
+    http_reply_head(&out, &body, &style);
+    buffer_append(&out, "", 1);
+    assert_non_null(strstr((char *)out.data, "Vary: Origin\r\n"));
+    assert_null(strstr((char *)out.data, "Access-Control"));
+    out.len = 0;
+    style.origin = bytes_of("https://a.example");
+    body = (struct http_body){
+        .status = 204, .allow = "GET", .preflight = true, .request_headers = bytes_of("x-a, x-b")};
+    http_reply_head(&out, &body, &style);
+    buffer_append(&out, "", 1);
+    assert_non_null(strstr((char *)out.data, "Access-Control-Allow-Origin: https://a.example\r\n"));
+    assert_non_null(strstr((char *)out.data, "Access-Control-Allow-Methods: GET\r\n"));
+    assert_non_null(strstr((char *)out.data, "Access-Control-Allow-Headers: x-a, x-b\r\n"));
+    buffer_free(&out);
+}
+
 static void test_heads(void **state)
 {
     (void)state;
@@ -278,16 +392,20 @@ static void test_heads(void **state)
     body = (struct http_body){.status = 405, .allow = "GET"};
     http_reply_head(&out, &body, &style);
     buffer_append(&out, "", 1);
-    assert_string_equal((char *)out.data,
-                        "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
-                        "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n"
-                        "HTTP/1.1 204 No Content\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
-                        "Connection: keep-alive\r\n\r\n"
-                        "HTTP/1.1 503 Service Unavailable\r\nDate: Sun, 06 Nov 1994 08:49:37 "
-                        "GMT\r\nContent-Type: application/json\r\nContent-Length: 16\r\n"
-                        "Retry-After: 1\r\nConnection: close\r\n\r\n"
-                        "HTTP/1.1 405 Method Not Allowed\r\nDate: Sun, 06 Nov 1994 08:49:37 "
-                        "GMT\r\nContent-Length: 0\r\nAllow: GET\r\nConnection: close\r\n\r\n");
+    assert_string_equal(
+        (char *)out.data,
+        "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+        "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\nDate: Sun, 06 Nov 1994 08:49:37 "
+        "GMT\r\n"
+        "Connection: keep-alive\r\n\r\n"
+        "HTTP/1.1 503 Service Unavailable\r\nCache-Control: no-store\r\nDate: Sun, 06 Nov 1994 "
+        "08:49:37 "
+        "GMT\r\nContent-Type: application/json\r\nContent-Length: 16\r\n"
+        "Retry-After: 1\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 405 Method Not Allowed\r\nCache-Control: no-store\r\nDate: Sun, 06 Nov 1994 "
+        "08:49:37 "
+        "GMT\r\nContent-Length: 0\r\nAllow: GET\r\nConnection: close\r\n\r\n");
     buffer_free(&out);
 }
 
@@ -321,7 +439,8 @@ int main(void)
         cmocka_unit_test(test_not_allowed), cmocka_unit_test(test_prepare),
         cmocka_unit_test(test_refused),     cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_sets),        cmocka_unit_test(test_heads),
-        cmocka_unit_test(test_statuses),
+        cmocka_unit_test(test_statuses),    cmocka_unit_test(test_lengths_of_head),
+        cmocka_unit_test(test_options),     cmocka_unit_test(test_cors),
     };
     return cmocka_run_group_tests(tests, NULL, free_scratch);
 }

@@ -144,6 +144,8 @@ void http_connection_answer(struct http_connection *c, const struct http_body *b
     c->last = c->last || !c->head.keep_alive || server->draining;
     style->close = c->last;
     style->keep_alive = c->head.http10;
+    style->vary = server->access.origins[0];
+    style->origin = c->cors ? http_connection_part(c, c->head.origin) : (struct bytes){0};
     http_reply_head(&c->out, body, style);
     if (c->head.method == HTTP_HEAD)
         return;

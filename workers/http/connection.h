@@ -38,7 +38,8 @@ struct http_connection {
     size_t scanned; /* for http_parse_head() */
     size_t mark;    /* length of in when the time limit was last renewed */
     struct http_head head;
-    const struct http_route *route; /* NULL: refused with refusal */
+    bool cors;                      /* the head's origin may read the answer */
+    const struct http_route *route; /* NULL: answered with refusal */
     struct http_body refusal;
     struct buffer refusal_text;
     struct http_chunked chunked;
@@ -69,6 +70,13 @@ void http_connection_close(struct http_connection *connection);
 static inline size_t http_connection_pending(const struct http_connection *connection)
 {
     return connection->out.len - connection->sent;
+}
+
+/* A part of the head of the request under way. */
+static inline struct bytes http_connection_part(const struct http_connection *connection,
+                                                struct http_span span)
+{
+    return (struct bytes){connection->in.data + connection->start + span.at, span.len};
 }
 
 /* Adds an answer to the output, or writes it straight from where it is. */

@@ -24,6 +24,7 @@ static void end_request(struct http_connection *c)
     c->scanned = 0;
     c->mark = 0;
     c->state = HTTP_STATE_HEAD;
+    c->cors = false;
     c->call.request = (struct request){0};
 }
 
@@ -131,7 +132,10 @@ static void dispatch(struct http_connection *c)
     struct http_server *server = c->server;
     struct http_text path, query;
     if (!c->route) {
-        core_count(server->core, FIGURE_BAD_REQUESTS, 1);
+        if (c->refusal.status >= 400)
+            core_count(server->core, FIGURE_BAD_REQUESTS, 1);
+        if (c->refusal.preflight)
+            c->refusal.request_headers = http_connection_part(c, c->head.request_headers);
         http_connection_answer(c, &c->refusal);
         buffer_free(&c->refusal_text);
         end_request(c);
@@ -156,6 +160,7 @@ static void dispatch(struct http_connection *c)
         return;
     }
     c->call.done = call_done;
+    c->call.status_only = http_route_status_only(c->route, &c->head);
     if (core_start(server->core, &c->call))
         answer_call(c);
     else
@@ -177,18 +182,42 @@ static void refuse_length(struct http_connection *c)
     http_exchange_refuse(c, 413, c->server->error);
 }
 
+/* NULL, or why the request is refused. A host in the target counts instead of the field. */
+static const char *check_access(struct http_connection *c, struct http_text target)
+{
+    struct http_server *server = c->server;
+    struct http_access_request request = {
+        .host = http_target_host(target),
+        .origin = http_connection_part(c, c->head.origin),
+        .cross_site = c->head.cross_site,
+        .loopback = server->loopback,
+    };
+    if (request.host.len == 0)
+        request.host = http_connection_part(c, c->head.host);
+    return http_access_check(&server->access, &request, &c->cors);
+}
+
 /* Finds the row; what is refused is answered once its body is there, so that the connection can
  * go on. */
 static void find_route(struct http_connection *c)
 {
     struct http_text target = {c->in.data + c->start + c->head.target_at, c->head.target_len};
-    struct http_text path, query;
+    struct http_text path = target, query = {0};
     c->route = NULL;
-    if (http_target_split(target, &path, &query))
-        c->route = http_route_find(c->head.method, path, &c->refusal_text, &c->refusal);
+    bool server = c->head.method == HTTP_OPTIONS && target.len == 1 && target.data[0] == '*';
+    const char *why = check_access(c, target);
+    if (why)
+        http_body_error(403, why, &c->refusal_text, &c->refusal);
+    else if (server || http_target_split(target, &path, &query))
+        c->route = http_route_find(c->head.method, path, query, &c->refusal_text, &c->refusal);
     else
         http_body_error(400, "the request target must be a path or an http:// URL",
                         &c->refusal_text, &c->refusal);
+    if (c->route && c->head.unmet) {
+        c->route = NULL;
+        http_body_error(c->head.unmet, c->head.reason, &c->refusal_text, &c->refusal);
+    }
+    c->refusal.preflight = !c->route && c->head.preflight && c->refusal.status == 204;
 }
 
 /* The client waits for our word before it sends the body. */

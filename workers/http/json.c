@@ -103,6 +103,26 @@ static uint8_t *put_escape(uint8_t *out, uint8_t c)
     return out + 5;
 }
 
+/* What put_escape() adds to a byte of its own. */
+static size_t escape_extra(uint8_t c)
+{
+    static const uint8_t extra[0x60] = {[0 ... 7] = 5,   [8 ... 10] = 1 /* \b \t \n */,
+                                        [11] = 5,        [12 ... 13] = 1 /* \f \r */,
+                                        [14 ... 31] = 5, ['"'] = 1,
+                                        ['\\'] = 1};
+    return c < sizeof extra ? extra[c] : 0;
+}
+
+size_t http_json_length(struct bytes text, enum http_json_form form)
+{
+    if (form == HTTP_JSON_BASE64)
+        return (text.len + 2) / 3 * 4;
+    size_t length = text.len;
+    for (size_t i = 0; form == HTTP_JSON_ESCAPE && i < text.len; i++)
+        length += escape_extra(text.data[i]);
+    return length;
+}
+
 static void append_escaped(struct buffer *out, struct bytes text)
 {
     enum { PIECE = 4096 }; /* room is made for the worst of each piece, not of the whole */

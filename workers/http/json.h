@@ -26,6 +26,9 @@ size_t http_json_plain_prefix(struct bytes text);
  * (overlong, a surrogate, cut). */
 size_t http_utf8_sequence(const uint8_t *s, size_t left);
 
+/* How many bytes http_json_append() would append. */
+size_t http_json_length(struct bytes text, enum http_json_form form);
+
 /* Appends the text in that form, without quotes. */
 void http_json_append(struct buffer *out, struct bytes text, enum http_json_form form);
 

@@ -17,7 +17,25 @@ enum {
     HTTP_FIELD_COUNT_MAX = 100,
 };
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_PUT, HTTP_POST, HTTP_DELETE, HTTP_OTHER };
+enum http_method {
+    HTTP_GET,
+    HTTP_HEAD,
+    HTTP_PUT,
+    HTTP_POST,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+    HTTP_OTHER
+};
+
+/* The forms that values are answered in; of those that Accept takes equally, the first. */
+enum http_form { HTTP_FORM_JSON, HTTP_FORM_TEXT, HTTP_FORM_RAW, HTTP_FORM_COUNT };
+
+enum http_prefer { HTTP_PREFER_NOTHING, HTTP_PREFER_MINIMAL, HTTP_PREFER_REPRESENTATION };
+
+/* A part of the head, from the head's start; empty when there is none. */
+struct http_span {
+    uint32_t at, len;
+};
 
 struct http_head {
     enum http_method method;
@@ -29,11 +47,15 @@ struct http_head {
     bool http10;
     bool keep_alive;
     bool expect_continue;
-    bool raw_body;              /* Content-Type is none of those that mean JSON */
-    bool accept_raw;            /* Accept prefers application/octet-stream */
-    bool return_representation; /* Prefer */
-    int error;                  /* of HTTP_PARSE_BAD: the status to answer with */
-    const char *reason;
+    bool raw_body;   /* Content-Type is none of those that mean JSON */
+    bool cross_site; /* Sec-Fetch-Site: a page of another site makes the request */
+    bool preflight;  /* there is an Access-Control-Request-Method */
+    enum http_form accept;
+    enum http_prefer prefer;
+    struct http_span host, origin, request_headers;
+    int unmet; /* status of a request that cannot be carried out as its fields ask for; else 0 */
+    int error; /* of HTTP_PARSE_BAD: the status to answer with */
+    const char *reason; /* of unmet or error */
 };
 
 enum http_parse { HTTP_PARSE_DONE, HTTP_PARSE_MORE, HTTP_PARSE_BAD };

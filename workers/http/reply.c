@@ -6,11 +6,13 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { HEAD_MAX = 512 }; /* more than the longest of each part together */
+enum { HEAD_MAX = 1024 }; /* more than the longest of each part together, but for what is echoed */
 
+/* What every answer begins with. No cache may keep one: the next may differ. */
+#define HEAD_OF(code, text) "HTTP/1.1 " #code " " text "\r\nCache-Control: no-store\r\n"
 #define LINE(code, text)                                                                           \
     {                                                                                              \
-        code, sizeof "HTTP/1.1 " #code " " text "\r\n" - 1, "HTTP/1.1 " #code " " text "\r\n"      \
+        code, sizeof HEAD_OF(code, text) - 1, HEAD_OF(code, text)                                  \
     }
 
 static const struct status_line {
@@ -22,11 +24,14 @@ static const struct status_line {
     LINE(204, "No Content"),
     LINE(404, "Not Found"),
     LINE(400, "Bad Request"),
+    LINE(403, "Forbidden"),
     LINE(405, "Method Not Allowed"),
     LINE(408, "Request Timeout"),
     LINE(409, "Conflict"),
+    LINE(412, "Precondition Failed"),
     LINE(413, "Content Too Large"),
     LINE(414, "URI Too Long"),
+    LINE(415, "Unsupported Media Type"),
     LINE(417, "Expectation Failed"),
     LINE(431, "Request Header Fields Too Large"),
     LINE(501, "Not Implemented"),
@@ -48,7 +53,7 @@ void http_reply_date(uint64_t now_s, char date_r[HTTP_DATE_LEN + 1])
 
 size_t http_reply_length(const struct http_body *body)
 {
-    return body->parts[0].len + body->parts[1].len + body->parts[2].len;
+    return body->parts[0].len + body->parts[1].len + body->parts[2].len + body->unsent;
 }
 
 static uint8_t *put(uint8_t *at, const char *text, size_t len)
@@ -77,10 +82,38 @@ static uint8_t *put_status(uint8_t *at, int status)
     return put(at, status_lines[i].line, status_lines[i].len);
 }
 
+static uint8_t *put_bytes(uint8_t *at, struct bytes text)
+{
+    return put(at, (const char *)text.data, text.len);
+}
+
+/* What a browser wants to know before a page may read the answer, or ask at all. */
+static uint8_t *put_cors(uint8_t *at, const struct http_body *body, const struct http_style *style)
+{
+    at = PUT(at, "Vary: Origin\r\n");
+    if (style->origin.len == 0)
+        return at;
+    at = PUT(at, "Access-Control-Allow-Origin: ");
+    at = put_bytes(at, style->origin);
+    at = PUT(at, "\r\nAccess-Control-Expose-Headers: Allow, Retry-After, Accept-Encoding\r\n");
+    if (!body->preflight)
+        return at;
+    at = PUT(at, "Access-Control-Allow-Methods: ");
+    at = put(at, body->allow, strlen(body->allow));
+    at = PUT(at,
+             "\r\nAccess-Control-Max-Age: 600\r\nAccess-Control-Allow-Private-Network: true\r\n");
+    if (body->request_headers.len > 0) {
+        at = PUT(at, "Access-Control-Allow-Headers: ");
+        at = put_bytes(at, body->request_headers);
+        at = PUT(at, "\r\n");
+    }
+    return at;
+}
+
 void http_reply_head(struct buffer *out, const struct http_body *body,
                      const struct http_style *style)
 {
-    buffer_reserve(out, HEAD_MAX);
+    buffer_reserve(out, HEAD_MAX + style->origin.len + body->request_headers.len);
     uint8_t *at = out->data + out->len;
     at = put_status(at, body->status);
     at = put(at, style->date, HTTP_DATE_LEN);
@@ -99,6 +132,10 @@ void http_reply_head(struct buffer *out, const struct http_body *body,
         at = put(at, body->allow, strlen(body->allow));
         at = PUT(at, "\r\n");
     }
+    if (style->vary)
+        at = put_cors(at, body, style);
+    if (body->status == 415)
+        at = PUT(at, "Accept-Encoding: identity\r\n");
     if (body->status == 503)
         at = PUT(at, "Retry-After: 1\r\n");
     if (style->close)

@@ -13,6 +13,8 @@ struct http_style {
     char date[HTTP_DATE_LEN + 1]; /* "Date: ...\r\n" */
     bool close;                   /* Connection: close */
     bool keep_alive;              /* Connection: keep-alive; what HTTP/1.0 has to be told */
+    bool vary;                    /* what is answered depends on Origin */
+    struct bytes origin;          /* that may read the answer; empty: none is told */
 };
 
 /* Writes the Date field for a time in seconds since the epoch. */

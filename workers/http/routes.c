@@ -12,6 +12,7 @@
 
 static const char type_json[] = "application/json";
 static const char type_raw[] = "application/octet-stream";
+static const char type_text[] = "text/plain; charset=utf-8";
 
 static bool refuse(const struct http_input *input, const char *why)
 {
@@ -121,15 +122,29 @@ static void in_scratch(struct buffer *scratch, struct http_body *body)
     body->parts[0] = buffer_bytes(scratch);
 }
 
+/* The value as it is: bytes, or text when that is asked for and it is one. */
+static void shape_raw(enum http_form accept, struct bytes value, struct http_body *body_r)
+{
+    bool text = accept == HTTP_FORM_TEXT && http_json_form(value) != HTTP_JSON_BASE64;
+    body_r->type = text ? type_text : type_raw;
+    body_r->parts[0] = value;
+}
+
 static void shape_value(const struct http_input *input, const struct reply *reply,
                         struct buffer *scratch, struct http_body *body_r)
 {
-    if (input->head->accept_raw) {
-        body_r->type = type_raw;
-        body_r->parts[0] = reply->value;
+    if (input->head->accept != HTTP_FORM_JSON) {
+        shape_raw(input->head->accept, reply->value, body_r);
         return;
     }
     enum http_json_form form = http_json_form(reply->value);
+    if (input->head->method == HTTP_HEAD) {
+        const char *name =
+            form == HTTP_JSON_BASE64 ? "{\"value_base64\":\"\"}" : "{\"value\":\"\"}";
+        body_r->type = type_json;
+        body_r->unsent = strlen(name) + http_json_length(reply->value, form);
+        return;
+    }
     if (form == HTTP_JSON_PLAIN) {
         body_r->type = type_json;
         body_r->parts[0] = (struct bytes){(const uint8_t *)"{\"value\":\"", 10};
@@ -147,16 +162,31 @@ static void shape_value(const struct http_input *input, const struct reply *repl
 static void shape_counter(const struct http_input *input, const struct reply *reply,
                           struct buffer *scratch, struct http_body *body_r)
 {
+    if (input->head->accept != HTTP_FORM_JSON) {
+        buffer_append_format(scratch, "%lld", (long long)reply->number);
+        shape_raw(input->head->accept, buffer_bytes(scratch), body_r);
+        return;
+    }
     buffer_append(scratch, "{", 1);
     http_json_member(scratch, "key", input->key);
     buffer_append_format(scratch, ",\"value\":%lld}", (long long)reply->number);
     in_scratch(scratch, body_r);
 }
 
+/* What a change answers with by itself is left out when the client prefers so. */
+static void shape_counter_post(const struct http_input *input, const struct reply *reply,
+                               struct buffer *scratch, struct http_body *body_r)
+{
+    if (input->head->prefer == HTTP_PREFER_MINIMAL)
+        shape_empty(input, reply, scratch, body_r);
+    else
+        shape_counter(input, reply, scratch, body_r);
+}
+
 static void shape_counter_put(const struct http_input *input, const struct reply *reply,
                               struct buffer *scratch, struct http_body *body_r)
 {
-    if (input->head->return_representation)
+    if (input->head->prefer == HTTP_PREFER_REPRESENTATION)
         shape_counter(input, reply, scratch, body_r);
     else
         shape_empty(input, reply, scratch, body_r);
@@ -165,10 +195,30 @@ static void shape_counter_put(const struct http_input *input, const struct reply
 static void shape_flag(const struct http_input *input, const struct reply *reply,
                        struct buffer *scratch, struct http_body *body_r)
 {
-    (void)input;
     (void)scratch;
+    if (input->head->accept != HTTP_FORM_JSON) {
+        shape_raw(input->head->accept, bytes_of(reply->number ? "true" : "false"), body_r);
+        return;
+    }
     body_r->type = type_json;
     body_r->parts[0] = bytes_of(reply->number ? "{\"value\":true}" : "{\"value\":false}");
+}
+
+/* What shape_set() would write. */
+static void measure_set(const struct http_input *input, const struct reply *reply, bool base64,
+                        struct http_body *body_r)
+{
+    struct bytes rest = reply->value, item;
+    enum http_json_form key_form = http_json_form(input->key);
+    uint64_t length = base64 ? strlen("{\"items_base64\":[") : strlen("{\"items\":[");
+    while (set_next(&rest, &item))
+        length += strlen("\"\",") +
+                  http_json_length(item, base64 ? HTTP_JSON_BASE64 : http_json_form(item));
+    length -= reply->value.len > 0; /* the last has no comma */
+    length +=
+        key_form == HTTP_JSON_BASE64 ? strlen("],\"set_base64\":\"\"}") : strlen("],\"set\":\"\"}");
+    body_r->type = type_json;
+    body_r->unsent = length + http_json_length(input->key, key_form);
 }
 
 /* One item that is no UTF-8 turns them all to base64, so that nobody has to guess which. */
@@ -179,6 +229,10 @@ static void shape_set(const struct http_input *input, const struct reply *reply,
     bool base64 = false, first = true;
     while (!base64 && set_next(&rest, &item))
         base64 = http_json_form(item) == HTTP_JSON_BASE64;
+    if (input->head->method == HTTP_HEAD) {
+        measure_set(input, reply, base64, body_r);
+        return;
+    }
     buffer_append_text(scratch, base64 ? "{\"items_base64\":[" : "{\"items\":[");
     for (rest = reply->value; set_next(&rest, &item); first = false) {
         buffer_append_text(scratch, first ? "\"" : ",\"");
@@ -189,6 +243,15 @@ static void shape_set(const struct http_input *input, const struct reply *reply,
     http_json_member(scratch, "set", input->key);
     buffer_append(scratch, "}", 1);
     in_scratch(scratch, body_r);
+}
+
+static void shape_set_change(const struct http_input *input, const struct reply *reply,
+                             struct buffer *scratch, struct http_body *body_r)
+{
+    if (input->head->prefer == HTTP_PREFER_MINIMAL)
+        shape_empty(input, reply, scratch, body_r);
+    else
+        shape_set(input, reply, scratch, body_r);
 }
 
 void http_body_error(int status, const char *text, struct buffer *scratch, struct http_body *body_r)
@@ -214,10 +277,13 @@ static const struct http_route routes[] = {
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
 
-static bool covers(const struct http_route *route, struct http_text path)
+/* by_query: the key comes as ?key=, so the path is without its last slash. */
+static bool covers(const struct http_route *route, struct http_text path, bool by_query)
 {
     size_t len = strlen(route->path);
     bool prefix = route->path[len - 1] == '/';
+    if (prefix && by_query && path.len == len - 1)
+        len--;
     return (prefix ? path.len >= len : path.len == len) && memcmp(path.data, route->path, len) == 0;
 }
 
@@ -228,7 +294,7 @@ static void add_method(char *allow, size_t size, const char *word)
 }
 
 /* The methods of all rows for this path; empty when there is none. */
-static void list_methods(struct http_text path, char *allow, size_t size)
+static void list_methods(struct http_text path, bool by_query, char allow[HTTP_ALLOW_MAX])
 {
     static const char *const words[] = {[HTTP_GET] = "GET, HEAD",
                                         [HTTP_PUT] = "PUT",
@@ -236,8 +302,10 @@ static void list_methods(struct http_text path, char *allow, size_t size)
                                         [HTTP_DELETE] = "DELETE"};
     allow[0] = '\0';
     for (size_t i = 0; i < ROUTES; i++)
-        if (covers(&routes[i], path))
-            add_method(allow, size, words[routes[i].method]);
+        if (covers(&routes[i], path, by_query))
+            add_method(allow, HTTP_ALLOW_MAX, words[routes[i].method]);
+    if (allow[0])
+        add_method(allow, HTTP_ALLOW_MAX, "OPTIONS");
 }
 
 static void no_such_path(struct buffer *scratch, struct http_body *body_r)
@@ -251,39 +319,83 @@ static void no_such_path(struct buffer *scratch, struct http_body *body_r)
     http_body_error(404, text, scratch, body_r);
 }
 
-const struct http_route *http_route_find(enum http_method method, struct http_text path,
-                                         struct buffer *scratch, struct http_body *body_r)
+/* "/" and "*": the server as a whole. */
+static bool is_server(struct http_text path)
 {
-    char allow[sizeof body_r->allow], text[96];
-    if (method == HTTP_HEAD)
-        method = HTTP_GET;
-    for (size_t i = 0; i < ROUTES; i++)
-        if (routes[i].method == method && covers(&routes[i], path))
-            return &routes[i];
-    list_methods(path, allow, sizeof allow);
+    return path.len == 1 && (path.data[0] == '/' || path.data[0] == '*');
+}
+
+static void answer_options(struct http_text path, struct http_body *body_r)
+{
+    *body_r = (struct http_body){.status = 204};
+    if (is_server(path))
+        strcpy(body_r->allow, "GET, HEAD, PUT, POST, DELETE, OPTIONS");
+    else
+        list_methods(path, true, body_r->allow);
+}
+
+/* There is no row for it: says why. */
+static void refuse_path(struct http_text path, bool by_query, struct buffer *scratch,
+                        struct http_body *body_r)
+{
+    char allow[HTTP_ALLOW_MAX], text[HTTP_ALLOW_MAX + 64];
+    list_methods(path, by_query, allow);
     if (allow[0] == '\0') {
         no_such_path(scratch, body_r);
-        return NULL;
+        return;
     }
     snprintf(text, sizeof text, "method not allowed; this path takes %s", allow);
     http_body_error(405, text, scratch, body_r);
     memcpy(body_r->allow, allow, sizeof allow);
+}
+
+const struct http_route *http_route_find(enum http_method method, struct http_text path,
+                                         struct http_text query, struct buffer *scratch,
+                                         struct http_body *body_r)
+{
+    bool by_query = query.len > 0 && http_query_has_key(query);
+    if (method == HTTP_HEAD)
+        method = HTTP_GET;
+    for (size_t i = 0; i < ROUTES; i++)
+        if (routes[i].method == method && covers(&routes[i], path, by_query))
+            return &routes[i];
+    if (method == HTTP_OPTIONS)
+        answer_options(path, body_r);
+    if (method != HTTP_OPTIONS || body_r->allow[0] == '\0')
+        refuse_path(path, by_query, scratch, body_r);
     return NULL;
+}
+
+bool http_route_status_only(const struct http_route *route, const struct http_head *head)
+{
+    return head->prefer == HTTP_PREFER_MINIMAL && route->method != HTTP_GET;
+}
+
+/* The key is the rest of the path, or the parameter of that name. */
+static bool take_key(const struct http_route *route, struct http_text path,
+                     struct http_input *input)
+{
+    size_t skip = strlen(route->path);
+    struct http_text key = {path.data + path.len, 0};
+    if (path.len > skip)
+        key = (struct http_text){path.data + skip, path.len - skip};
+    if (!http_percent_decode(&key, false))
+        return refuse(input, "a % must be followed by two hexadecimal digits");
+    if (key.len > 0 && input->query.key.data)
+        return refuse(input, "the key is given twice, in the path and as ?key=");
+    input->key = key.len > 0 ? (struct bytes){key.data, key.len} : input->query.key;
+    return true;
 }
 
 bool http_route_prepare(const struct http_route *route, struct http_text path,
                         struct http_text query, struct http_input *input, struct request *request_r)
 {
-    static const char escape[] = "a % must be followed by two hexadecimal digits";
-    size_t skip = strlen(route->path);
-    struct http_text key = {path.data + skip, path.len - skip};
-    if (!http_percent_decode(&key, false))
-        return refuse(input, escape);
-    input->key = (struct bytes){key.data, key.len};
     if (!http_query_parse(query, &input->query))
-        return refuse(input, escape);
+        return refuse(input, "a % must be followed by two hexadecimal digits");
+    if (!take_key(route, path, input))
+        return false;
     *request_r = (struct request){.op = route->op, .key = input->key};
-    if (key.len == 0)
+    if (input->key.len == 0)
         return refuse(input, "no resource key provided");
     return route->prepare(input, request_r);
 }

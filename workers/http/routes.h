@@ -21,13 +21,18 @@ struct http_input {
     size_t error_size;
 };
 
+enum { HTTP_ALLOW_MAX = 48 };
+
 /* An answer. The parts follow one another, so that a large value need not be copied to be put
  * between quotes. */
 struct http_body {
     int status;
-    const char *type; /* NULL: none */
-    char allow[40];   /* of 405; else empty */
+    const char *type;             /* NULL: none */
+    char allow[HTTP_ALLOW_MAX];   /* methods, of 405 and of OPTIONS; else empty */
+    bool preflight;               /* allow answers a browser's question */
+    struct bytes request_headers; /* of a preflight: the fields asked about */
     struct bytes parts[3];
+    uint64_t unsent; /* of HEAD: the length of what is not in parts */
 };
 
 enum http_page { /* what is answered without an operation */
@@ -39,20 +44,26 @@ enum http_page { /* what is answered without an operation */
 };
 
 struct http_route {
-    const char *path; /* ends in '/': the key follows; else the whole path */
+    const char *path; /* ends in '/': the key follows, or ?key= instead of '/'; else all of it */
     enum http_method method;
     enum op op;
     enum http_page page;
     /* Fills value, number and expiry_ms of the request. False: 400, and error says why. */
     bool (*prepare)(const struct http_input *input, struct request *request_r);
-    /* Shapes the reply to a STATUS_OK; scratch is empty and holds what parts do not borrow. */
+    /* Shapes the reply to a STATUS_OK; scratch is empty and holds what parts do not borrow. For
+     * HEAD only status, type and length count. */
     void (*shape)(const struct http_input *input, const struct reply *reply, struct buffer *scratch,
                   struct http_body *body_r);
 };
 
-/* The row for a request, HEAD being GET. NULL: *body_r is the 404 or 405 to answer with. */
+/* The row for a request, HEAD being GET. NULL: *body_r is the answer: of OPTIONS, a 404 or a 405.
+ */
 const struct http_route *http_route_find(enum http_method method, struct http_text path,
-                                         struct buffer *scratch, struct http_body *body_r);
+                                         struct http_text query, struct buffer *scratch,
+                                         struct http_body *body_r);
+
+/* Whether the reply's value is not needed to shape the answer. */
+bool http_route_status_only(const struct http_route *route, const struct http_head *head);
 
 /* Decodes what the row needs; path and query are decoded in place. False: 400, as above. */
 bool http_route_prepare(const struct http_route *route, struct http_text path,

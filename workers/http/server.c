@@ -195,6 +195,14 @@ static void raise_descriptor_limit(uint64_t connections)
                  (unsigned long long)connections, (unsigned long long)limit.rlim_cur);
 }
 
+static bool is_loopback(int fd)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof address;
+    return getsockname(fd, (struct sockaddr *)&address, &len) == 0 &&
+           http_access_is_loopback(&address);
+}
+
 void http_server_open(struct http_server *server, struct run_child *child, struct core *core)
 {
     int one = 1;
@@ -203,6 +211,9 @@ void http_server_open(struct http_server *server, struct run_child *child, struc
     if (server->epoll_fd < 0)
         run_child_fail(RUN_EXIT_FAILURE, "epoll_create1: %s", strerror(errno));
     raise_descriptor_limit(child->conf.http.max_connections);
+    server->access.hosts = child->conf.http_hosts;
+    server->access.origins = child->conf.http_origins;
+    server->loopback = is_loopback(RUN_FD_LISTEN);
     update_clock(server);
     /* Accepted sockets inherit it. */
     if (setsockopt(RUN_FD_LISTEN, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0)

@@ -12,6 +12,7 @@
 #define STRATO_WORKERS_HTTP_SERVER_H
 
 #include "workers/core/core.h"
+#include "workers/http/access.h"
 #include "workers/http/reply.h"
 
 enum {
@@ -48,6 +49,8 @@ struct http_server {
     uint8_t *pool[HTTP_POOL_MAX];
     unsigned pooled;
     struct buffer scratch; /* bodies being shaped */
+    struct http_access access;
+    bool loopback; /* the listening address is one */
     char error[400];
 };
 

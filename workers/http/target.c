@@ -10,22 +10,28 @@ static struct http_text after(struct http_text text, size_t n)
     return (struct http_text){text.data + n, text.len - n};
 }
 
-/* Skips "http://host" of an absolute target. */
-static bool skip_authority(struct http_text *target)
+struct bytes http_target_host(struct http_text target)
 {
     static const char *const schemes[] = {"http://", "https://"};
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
-        size_t len = strlen(schemes[i]);
-        if (target->len < len || strncasecmp((char *)target->data, schemes[i], len) != 0)
+        size_t len = strlen(schemes[i]), end = len;
+        if (target.len < len || strncasecmp((char *)target.data, schemes[i], len) != 0)
             continue;
-        *target = after(*target, len);
-        size_t host = 0;
-        while (host < target->len && target->data[host] != '/' && target->data[host] != '?')
-            host++;
-        *target = after(*target, host);
-        return host > 0 && target->len > 0 && target->data[0] == '/';
+        while (end < target.len && target.data[end] != '/' && target.data[end] != '?')
+            end++;
+        return (struct bytes){target.data + len, end - len};
     }
-    return false;
+    return (struct bytes){0};
+}
+
+/* Skips "http://host" of an absolute target. */
+static bool skip_authority(struct http_text *target)
+{
+    struct bytes host = http_target_host(*target);
+    if (host.len == 0)
+        return false;
+    *target = after(*target, (size_t)(host.data + host.len - target->data));
+    return target->len > 0 && target->data[0] == '/';
 }
 
 bool http_target_split(struct http_text target, struct http_text *path_r, struct http_text *query_r)
@@ -82,7 +88,8 @@ static struct bytes *parameter(struct http_query *query, struct http_text name)
     } table[] = {{"value", &query->value},
                  {"ttl", &query->ttl},
                  {"increment", &query->increment},
-                 {"item", &query->item}};
+                 {"item", &query->item},
+                 {"key", &query->key}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (bytes_equal((struct bytes){name.data, name.len}, bytes_of(table[i].name)))
             return table[i].value;
@@ -103,6 +110,17 @@ static bool parse_pair(struct http_text pair, struct http_query *query)
     if (known && !known->data)
         *known = (struct bytes){value.data, value.len};
     return true;
+}
+
+bool http_query_has_key(struct http_text query)
+{
+    while (query.len >= 4) {
+        if (memcmp(query.data, "key=", 4) == 0)
+            return true;
+        uint8_t *end = memchr(query.data, '&', query.len);
+        query = after(query, end ? (size_t)(end - query.data) + 1 : query.len);
+    }
+    return false;
 }
 
 bool http_query_parse(struct http_text query, struct http_query *query_r)

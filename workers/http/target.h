@@ -14,6 +14,9 @@ struct http_text {
     size_t len;
 };
 
+/* The host of "http://host/path", with its port; empty for a target without. */
+struct bytes http_target_host(struct http_text target);
+
 /* Splits "/path?query" or "http://host/path?query" at the question mark; query_r->data is NULL
  * without one. False when it is neither form. */
 bool http_target_split(struct http_text target, struct http_text *path_r,
@@ -25,8 +28,11 @@ bool http_percent_decode(struct http_text *text, bool plus);
 /* The parameters that some request knows; data is NULL for one that was not given. Of several with
  * the same name the first counts. */
 struct http_query {
-    struct bytes value, ttl, increment, item;
+    struct bytes value, ttl, increment, item, key;
 };
+
+/* Whether a query, not yet decoded, has a parameter "key". */
+bool http_query_has_key(struct http_text query);
 
 /* Decodes the query in place; parameters of other names are ignored. False on a bad escape. */
 bool http_query_parse(struct http_text query, struct http_query *query_r);
