@@ -1,6 +1,6 @@
 # The tasks of everyday work. Each installs what it needs first (packaging/install-deps.sh, which
 # is done at once when all is there) and works without a terminal.
-.PHONY: help run build package test test-long bench lint format clean
+.PHONY: help run build package test test-long fuzz bench lint format coverage clean
 .DEFAULT_GOAL := help
 
 DEPS = packaging/install-deps.sh
@@ -14,16 +14,23 @@ define build_preset
 	@cmake --build --preset $(2) $(3) -- --quiet
 endef
 
+# For editors: the compilation database of the build with the most in it.
+define link_commands
+	@ln -sfn $(1)/compile_commands.json compile_commands.json
+endef
+
 help:
 	@echo "make run     build and run stratod in the foreground, on its defaults"
 	@echo "make build   the release, in build/ (build/bin/stratod)"
 	@echo "make package a .deb and a .rpm, in build/packages/"
 	@echo "make test    every test: unit, conformance, integration, fuzz; with and without sanitizers"
 	@echo "make test-long   the tests that are scaled down in make test, at full size"
+	@echo "make fuzz   every fuzzer for SECONDS_EACH (60)"
 	@echo "make bench   speed, side by side with a bare epoll loop and with webdis + Redis"
 	@echo "make bench-grpc, bench-disk, bench-redis   the same for gRPC, the disk backend, Redis"
 	@echo "make bench-instructions   instructions that a request costs, beside 0.2.0"
 	@echo "make lint    clang-format and clang-tidy; make format formats in place"
+	@echo "make coverage   lines and branches that the tests run; build/coverage/html/index.html"
 	@echo "make clean   removes build/"
 
 run: build
@@ -32,6 +39,7 @@ run: build
 build:
 	@$(DEPS) build
 	$(call build_preset,build,release)
+	@test -e build/dev/compile_commands.json || ln -sfn build/compile_commands.json .
 
 package: build
 	@$(DEPS) package
@@ -42,6 +50,7 @@ package: build
 test: package
 	@$(DEPS) test
 	$(call build_preset,build/dev,dev)
+	$(call link_commands,build/dev)
 	$(call build_preset,build/asan,asan)
 	$(call build_preset,build/tsan,tsan,--target torture)
 	$(call build_preset,build/fuzz,fuzz,--target fuzzers)
@@ -57,6 +66,21 @@ test-long:
 	$(call build_preset,build/dev,dev)
 	@STRATO_LONG=1 ctest --preset dev -L long
 
+# Longer than make test fuzzes: each for SECONDS_EACH. Findings are in build/fuzz/findings.
+SECONDS_EACH ?= 60
+fuzz:
+	@$(DEPS) test
+	$(call build_preset,build/fuzz,fuzz,--target fuzzers)
+	@mkdir -p build/fuzz/findings; failed=; \
+	for program in build/fuzz/tests/fuzz_*; do \
+		name=$${program##*/fuzz_}; found=build/fuzz/tests/fuzz/found/$$name; mkdir -p $$found; \
+		echo "== $$name"; \
+		$$program -max_total_time=$(SECONDS_EACH) -timeout=10 -rss_limit_mb=4096 -verbosity=0 \
+			-artifact_prefix=build/fuzz/findings/$$name- $$found tests/fuzz/corpus/$$name || \
+			failed="$$failed $$name"; \
+	done; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
 bench: build
 	@$(DEPS) bench
 	@/usr/bin/python3 tests/bench/bench.py
@@ -71,6 +95,13 @@ lint:
 	$(call build_preset,build/dev,dev)
 	@clang-format --dry-run --Werror $(SOURCES)
 	@run-clang-tidy -quiet -p build/dev 2>/dev/null
+
+# Figures even when a test fails, which is then said.
+coverage:
+	@$(DEPS) coverage
+	$(call build_preset,build/coverage,coverage)
+	@find build/coverage -name '*.gcda' -delete
+	@ctest --preset coverage || failed=$$?; tests/coverage.sh build/coverage; exit $${failed:-0}
 
 format:
 	@$(DEPS) lint

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a task needs, and only those that are missing.
-# Usage: install-deps.sh build|package|test|bench|lint ...
+# Usage: install-deps.sh build|package|test|bench|lint|coverage ...
 # Works as root or with sudo; says what to install by hand where it cannot.
 set -eu
 
@@ -15,6 +15,7 @@ package="dpkg-dev rpm lintian mmdebstrap python3-pytest"
 bench="python3 python3-grpcio python3-protobuf wrk redis-server webdis nghttp2-client etcd-server
     valgrind"
 lint="clang clang-tidy clang-format"
+coverage="gcovr"
 
 wanted=$build
 for task in "$@"; do
@@ -24,7 +25,8 @@ for task in "$@"; do
     bench) wanted="$wanted $bench" ;;
     package) wanted="$wanted $package" ;;
     lint) wanted="$wanted $test $lint" ;;
-    *) echo "usage: $0 build|package|test|bench|lint ..." >&2; exit 2 ;;
+    coverage) wanted="$wanted $test $coverage" ;;
+    *) echo "usage: $0 build|package|test|bench|lint|coverage ..." >&2; exit 2 ;;
     esac
 done
 

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/base/coverage.h"
+
 static char armed_point[64];
 static unsigned long remaining;
 
@@ -38,8 +40,10 @@ void failpoint(const char *point)
 {
     if (remaining == 0 || strcmp(point, armed_point) != 0)
         return;
-    if (--remaining == 0)
+    if (--remaining == 0) {
+        coverage_keep();
         kill(getpid(), SIGKILL);
+    }
 }
 
 void failpoint_pause(void)

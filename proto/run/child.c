@@ -15,6 +15,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "proto/base/coverage.h"
 #include "proto/base/failpoint.h"
 #include "proto/base/os.h"
 #include "proto/run/run.h"
@@ -60,6 +61,7 @@ void run_child_beat(uint64_t now_ms)
         return;
     last_beat_ms = now_ms;
     report("beat\n");
+    coverage_keep();
 }
 
 /* A number of at most max without sign or blanks. */

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/base/coverage.h"
 #include "proto/run/run.h"
 #include "store/disk/flush.h"
 
@@ -44,6 +45,7 @@ _Noreturn void env_fatal(const struct env *env, const char *what, const char *wh
 {
     log_error("cannot %s %s: %s; ending, so that nothing is acknowledged that is not on disk", what,
               env->path, why);
+    coverage_keep();
     _exit(RUN_EXIT_FAILURE); /* no clean end: it would write */
 }
 
