@@ -102,6 +102,15 @@ static void show_applied(const struct walk *walk)
     }
 }
 
+/* All zero in an arena of release 0.2.0. */
+static const char *spare_name(const struct arena_header *header)
+{
+    static const struct arena_spare none;
+    if (memcmp(&header->spare, &none, sizeof none) == 0)
+        return "none";
+    return header->spare.check == arena_spare_check(&header->spare) ? "whole" : "damaged";
+}
+
 static void show_header(const struct walk *walk)
 {
     const struct arena_header *header = &walk->header;
@@ -112,6 +121,8 @@ static void show_header(const struct walk *walk)
     show_text(to, "generation", "%016" PRIx64, header->generation);
     show_text(to, "hash seed", "%016" PRIx64, (uint64_t)header->hash_seed);
     show_number(to, "revision", header->revision);
+    show_text(to, "spare", "%s", spare_name(header));
+    show_number(to, "quarantined", header->quarantined);
     if (memcmp(header->magic, ARENA_MAGIC, sizeof header->magic) != 0)
         report_trouble(walk->report, "the header does not begin with %s", ARENA_MAGIC);
     if (header->version != ARENA_VERSION)
