@@ -53,17 +53,34 @@ enum arena_state {
     ARENA_READY = 1, /* readers may read */
 };
 
+enum arena_intent_kind {
+    ARENA_INTENT_NONE = 0,
+    ARENA_INTENT_WORD = 1, /* one word */
+    ARENA_INTENT_LIST = 2, /* several: all of them or none */
+};
+
+/* A word that a transaction stores: where, from the arena's start, and what. */
+struct arena_redo {
+    uint64_t word_offset;
+    uint64_t word;
+};
+enum {
+    ARENA_REDO_MAX = 8192,   /* words of one transaction */
+    ARENA_REDO_INLINE = 112, /* so many have room in the header */
+};
+
 /*
- * Written by the store only. The fields of one intent are written before `valid`, with release;
- * `valid` is cleared before any other change to the arena is made.
+ * Written by the store only. The other fields of one intent are written before `kind`, with
+ * release; `kind` is cleared before any other change to the arena is made.
  */
 struct arena_intent {
-    _Atomic uint32_t valid;
+    _Atomic uint32_t kind;
     uint32_t channel;     /* UINT32_MAX: on nobody's behalf */
     uint64_t sequence;    /* of the submission */
-    uint64_t word_offset; /* of the 64-bit word to store, from the arena's start */
-    uint64_t word;
-    uint64_t check; /* XXH3 of the four fields above */
+    uint64_t word_offset; /* of the 64-bit word to store; of a list: header.redo, or a block of the
+                             heap */
+    uint64_t word;        /* of a list: how many struct arena_redo it has */
+    uint64_t check; /* XXH3 of the four fields above; of a list: of it, with that as the seed */
 };
 
 /*
@@ -106,7 +123,7 @@ struct arena_header {
     struct arena_intent intent;
     uint8_t pad1[88];
     struct arena_applied applied[ARENA_CHANNELS_MAX];
-    uint8_t pad2[4096 - 128 - 128 - 16 * ARENA_CHANNELS_MAX];
+    struct arena_redo redo[ARENA_REDO_INLINE];
 };
 _Static_assert(sizeof(struct arena_header) == 4096, "header layout");
 _Static_assert(offsetof(struct arena_header, spare) == 64, "header layout");

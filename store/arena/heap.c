@@ -93,7 +93,6 @@ void heap_reset(struct heap *heap)
     }
     heap->free_chunks = (uint32_t)heap->geometry.chunks;
     heap->lowest_free = 0;
-    heap->pinned = HEAP_NONE;
     heap->used = 0;
     for (unsigned i = 0; i < HEAP_CLASSES_MAX; i++) {
         heap->partial[i] = HEAP_NONE;
@@ -430,10 +429,19 @@ void heap_claimed(struct heap *heap)
 
 /* ---- Emptying chunks ---- */
 
+static struct heap_chunk *chunk_of(struct heap *heap, uint64_t offset)
+{
+    return &heap->chunks[(offset - heap->geometry.heap_offset) / ARENA_CHUNK];
+}
+
 void heap_pin(struct heap *heap, uint64_t offset)
 {
-    heap->pinned =
-        offset ? (uint32_t)((offset - heap->geometry.heap_offset) / ARENA_CHUNK) : HEAP_NONE;
+    chunk_of(heap, offset)->pins++;
+}
+
+void heap_unpin(struct heap *heap, uint64_t offset)
+{
+    chunk_of(heap, offset)->pins--;
 }
 
 void heap_hold(struct heap *heap, uint32_t index, bool held)

@@ -32,6 +32,7 @@ struct heap_chunk {
     bool held;           /* being emptied: nothing is allocated here */
     uint16_t used;       /* slab: blocks in use */
     uint16_t hint;       /* slab: no free block before this word of the bitmap */
+    uint16_t pins;       /* blocks in it that are not to be moved; of a run: in its first chunk */
     uint32_t run;        /* run: chunks; tail: distance to its first chunk */
     uint32_t next, prev; /* slab: list of those with a free block; HEAP_NONE ends it */
     uint64_t bitmap[HEAP_BITMAP_WORDS];
@@ -46,7 +47,6 @@ struct heap {
     uint32_t free_chunks;
     uint32_t reserve;                   /* free chunks that only heap_alloc_reserved() may take */
     uint32_t lowest_free;               /* no free chunk below this one */
-    uint32_t pinned;                    /* chunk that is not to be emptied, or HEAP_NONE */
     uint64_t used;                      /* bytes in blocks in use */
     uint32_t partial[HEAP_CLASSES_MAX]; /* heads of the lists of slabs with a free block */
     uint64_t free_blocks[HEAP_CLASSES_MAX];
@@ -101,9 +101,10 @@ struct heap_window {
  * overflow buckets or is in a run of n or more. With n == 1 only one whose blocks fit into other
  * slabs of their class. False when there is no further one. */
 bool heap_next_window(const struct heap *heap, uint32_t n, struct heap_window *window);
-/* Until the next call, the chunk of this block (0: none) is in no window: the block is not in the
- * index yet, so it could not be moved. */
+/* While a block is pinned its chunk is in no window: it is not in the index yet, so that it could
+ * not be moved. */
 void heap_pin(struct heap *heap, uint64_t offset);
+void heap_unpin(struct heap *heap, uint64_t offset);
 /* While held, a chunk gives out no blocks. */
 void heap_hold(struct heap *heap, uint32_t chunk, bool held);
 /* The next block in use in a chunk at or after *cursor (start with 0); its offset, or 0. For a

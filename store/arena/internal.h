@@ -46,6 +46,16 @@ static inline uint64_t record_size(const struct arena_record *record)
     return sizeof *record + record->key_len + (uint64_t)record->value_len;
 }
 
+/* ---- writer.c: what goes into a record ---- */
+
+uint64_t record_next_revision(struct arena_writer *writer);
+/* The record's place in the eviction order: the one of its predecessor, a new one, or none. */
+uint32_t record_choose_node(struct arena_writer *writer, const struct arena_record *old,
+                            uint64_t offset, enum service service, uint64_t expiry_ms);
+/* Writes a record into a block that nobody sees yet. head lacks only its checksum. */
+void record_build(struct arena_writer *writer, uint64_t offset, struct arena_record head,
+                  struct bytes key, struct bytes value);
+
 /* ---- index.c: chains of buckets, as the only writer sees them ---- */
 
 struct place {
@@ -68,6 +78,15 @@ bool index_bucket_empty(const struct arena_bucket *bucket);
 /* Stores word at *target inside the chain's stripe, on behalf of origin (see layout.h). */
 void publish(struct arena_writer *writer, uint64_t bucket, _Atomic uint64_t *target, uint64_t word,
              struct arena_origin origin);
+/* The same for several words, all of them or none whatever the instant of a crash. list is the
+ * offset of header.redo, or of a block with room for them. */
+struct publication {
+    uint64_t bucket;
+    _Atomic uint64_t *target;
+    uint64_t word;
+};
+void publish_all(struct arena_writer *writer, const struct publication *words, uint32_t count,
+                 uint64_t list, struct arena_origin origin);
 /* Notes that count submissions of a channel are applied. */
 void publish_applied(struct arena_writer *writer, uint32_t channel, uint64_t count);
 /* Carries out what a valid intent says, if it had not been. False when the intent is damaged: it is
@@ -91,6 +110,9 @@ void room_give_back(struct arena_writer *writer, uint64_t offset);
 /* Takes a record out of the index and frees it. */
 void room_remove(struct arena_writer *writer, const struct place *place,
                  struct arena_origin origin);
+
+/* Cuts the empty overflow buckets out of a chain. */
+void room_tidy(struct arena_writer *writer, uint64_t number);
 
 /* ---- survey.c: the walk over all records ---- */
 

@@ -34,6 +34,21 @@ static void unlink_if_empty(struct arena_writer *writer, const struct place *pla
     heap_free(&writer->heap, offset);
 }
 
+void room_tidy(struct arena_writer *writer, uint64_t number)
+{
+    _Atomic uint64_t *link = &writer->index[number].overflow;
+    while (load(link) != 0) {
+        uint64_t offset = load(link) * ARENA_GRAIN;
+        struct arena_bucket *bucket = bucket_at(writer, offset);
+        if (index_bucket_empty(bucket)) {
+            publish(writer, number, link, load(&bucket->overflow), NOBODY);
+            heap_free(&writer->heap, offset);
+        } else {
+            link = &bucket->overflow;
+        }
+    }
+}
+
 void room_remove(struct arena_writer *writer, const struct place *place, struct arena_origin origin)
 {
     uint64_t offset = arena_word_offset(load(place->slot));

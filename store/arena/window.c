@@ -14,11 +14,11 @@ static uint64_t chunk_offset(const struct heap *heap, uint32_t chunk)
     return heap->geometry.heap_offset + (uint64_t)chunk * ARENA_CHUNK;
 }
 
-/* Chunks of the run that this one is in. */
-static uint32_t run_length(const struct heap *heap, uint32_t index)
+/* The first chunk of the run that this one is in. */
+static const struct heap_chunk *run_of(const struct heap *heap, uint32_t index)
 {
     const struct heap_chunk *chunk = &heap->chunks[index];
-    return chunk->kind == HEAP_RUN ? chunk->run : heap->chunks[index - chunk->run].run;
+    return chunk->kind == HEAP_RUN ? chunk : &heap->chunks[index - chunk->run];
 }
 
 /* Bytes to move to empty a chunk of a window of n; UINT64_MAX when it cannot be. A run goes as a
@@ -27,11 +27,13 @@ static uint64_t cost_of(const struct heap *heap, uint32_t index, uint32_t n)
 {
     const struct heap_chunk *chunk = &heap->chunks[index];
     bool alone = n == 1;
-    if (chunk->kind == HEAP_RUN || chunk->kind == HEAP_RUN_TAIL)
-        return run_length(heap, index) < n ? ARENA_CHUNK : UINT64_MAX;
+    if (chunk->kind == HEAP_RUN || chunk->kind == HEAP_RUN_TAIL) {
+        const struct heap_chunk *run = run_of(heap, index);
+        return run->run < n && run->pins == 0 ? ARENA_CHUNK : UINT64_MAX;
+    }
     if (chunk->kind == HEAP_FREE)
         return alone ? UINT64_MAX : 0;
-    if (chunk->kind != HEAP_SLAB || chunk->class == HEAP_CLASS_BUCKET || index == heap->pinned)
+    if (chunk->kind != HEAP_SLAB || chunk->class == HEAP_CLASS_BUCKET || chunk->pins > 0)
         return UINT64_MAX;
     uint64_t own_free = capacity(chunk->class) - chunk->used;
     if (alone && heap->free_blocks[chunk->class] - own_free < chunk->used)

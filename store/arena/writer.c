@@ -209,15 +209,15 @@ enum status arena_get(const struct arena_writer *writer, enum service service, s
 
 /* ---- Changing ---- */
 
-static uint64_t next_revision(struct arena_writer *writer)
+uint64_t record_next_revision(struct arena_writer *writer)
 {
     uint64_t revision = atomic_load_explicit(&writer->header->revision, memory_order_relaxed) + 1;
     atomic_store_explicit(&writer->header->revision, revision, memory_order_release);
     return revision;
 }
 
-static void build_record(struct arena_writer *writer, uint64_t offset, struct arena_record head,
-                         struct bytes key, struct bytes value)
+void record_build(struct arena_writer *writer, uint64_t offset, struct arena_record head,
+                  struct bytes key, struct bytes value)
 {
     uint8_t *to = writer->base + offset;
     /* Header and key start aligned; the value follows wherever the key ends. */
@@ -267,8 +267,7 @@ static void insert(struct arena_writer *writer, const struct place *place, uint6
     publish(writer, place->bucket, place->link, spare / ARENA_GRAIN, origin);
 }
 
-/* The record's place in the eviction order: the one of its predecessor, a new one, or none. */
-static uint32_t choose_node(struct arena_writer *writer, const struct arena_record *old,
+uint32_t record_choose_node(struct arena_writer *writer, const struct arena_record *old,
                             uint64_t offset, enum service service, uint64_t expiry_ms)
 {
     uint32_t node = old ? old->node : RECENCY_NONE;
@@ -303,21 +302,21 @@ static enum status put(struct arena_writer *writer, enum service service, struct
         return STATUS_FULL;
     heap_pin(&writer->heap, offset);
     bool exists = find_place(writer, service, key, hash, now_ms, &place, &spare);
-    heap_pin(&writer->heap, 0);
+    heap_unpin(&writer->heap, offset);
     if (!exists && !place.slot && !spare) {
         heap_free(&writer->heap, offset);
         return STATUS_FULL;
     }
     struct arena_record *old = exists ? record_in(writer, &place) : NULL;
     struct arena_record head = {
-        .revision = *revision ? *revision : next_revision(writer),
+        .revision = *revision ? *revision : record_next_revision(writer),
         .expiry_ms = expiry_ms,
         .value_len = (uint32_t)value.len,
-        .node = choose_node(writer, old, offset, service, expiry_ms),
+        .node = record_choose_node(writer, old, offset, service, expiry_ms),
         .key_len = (uint16_t)key.len,
         .service = (uint8_t)service,
     };
-    build_record(writer, offset, head, key, value);
+    record_build(writer, offset, head, key, value);
     uint64_t word = arena_word(hash, offset);
     if (exists) {
         replace(writer, &place, word, origin);
@@ -353,7 +352,7 @@ enum status arena_delete(struct arena_writer *writer, enum service service, stru
     if (!index_find(writer, service, key, hash, &place) ||
         expired(record_in(writer, &place), now_ms))
         return STATUS_NOT_FOUND;
-    next_revision(writer);
+    record_next_revision(writer);
     room_remove(writer, &place, origin);
     return STATUS_OK;
 }

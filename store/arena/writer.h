@@ -86,6 +86,27 @@ enum status arena_load(struct arena_writer *writer, enum service service, struct
 enum status arena_delete(struct arena_writer *writer, enum service service, struct bytes key,
                          struct arena_origin origin, uint64_t now_ms) MUST_CHECK;
 
+/* One change of a transaction. */
+struct arena_write {
+    enum service service;
+    struct bytes key;
+    bool remove;        /* takes the record away, if there is one; value and expiry are not used */
+    struct bytes value; /* must not lie in the arena */
+    uint64_t expiry_ms; /* 0: never */
+    uint64_t revision;  /* set by arena_apply(): the record's */
+};
+enum { ARENA_APPLY_MAX = 4096 };
+
+/*
+ * Carries out several writes, each of another key, all of them or none, for one submission,
+ * whatever the instant at which the process is killed. Readers without a lock may see some of them
+ * before the others. STATUS_OK, or STATUS_FULL (no room, or more than ARENA_APPLY_MAX writes) and
+ * nothing has changed (but for evictions). What needs no more room than there was is done in a full
+ * arena too.
+ */
+enum status arena_apply(struct arena_writer *writer, struct arena_write *writes, unsigned count,
+                        struct arena_origin origin, uint64_t now_ms) MUST_CHECK;
+
 /* A worker's report that readers hit the record of this slot word. May be anything. */
 void arena_hit(struct arena_writer *writer, uint64_t word);
 

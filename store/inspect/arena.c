@@ -57,7 +57,7 @@ static void show_intent(const struct walk *walk)
 {
     const struct arena_intent *intent = &walk->header.intent;
     json_t *to = show_object(walk->report->root, "intent");
-    show_flag(to, "valid", intent->valid != 0);
+    show_flag(to, "valid", intent->kind != 0);
     if (intent->channel != UINT32_MAX)
         show_number(to, "channel", intent->channel);
     show_number(to, "sequence", intent->sequence);
@@ -69,7 +69,7 @@ static void show_intent(const struct walk *walk)
 static bool is_whole(const struct arena_header *header, uint32_t channel)
 {
     const struct arena_applied *mark = &header->applied[channel];
-    return mark->inverse == ~mark->count || header->intent.valid != 0;
+    return mark->inverse == ~mark->count || header->intent.kind != 0;
 }
 
 /* A header that is being written is read again, a bounded number of times. */

@@ -311,7 +311,7 @@ static void an_old_intent_is_not_carried_out_again(void **state)
                      STATUS_OK);
     assert_int_equal(arena_reclaim(writer, NOW + 100000, 10), 1);
     arena_writer_close(&writer);
-    header->intent.valid = 1;
+    header->intent.kind = ARENA_INTENT_WORD;
     writer = arena_memory_open(&memory, NOW, ARENA_WAS_SOUND);
     assert_int_equal(arena_get(writer, SERVICE_CACHE, bytes_of("k"), NOW, &entry),
                      STATUS_NOT_FOUND);
