@@ -319,6 +319,7 @@ void talk_poll(struct talk *talk, uint64_t now_ms)
     if (now_ms - talk->looked_ms < LOOK_MS)
         return;
     talk->looked_ms = now_ms;
+    link_server_look(talk->server, now_ms);
     for (unsigned i = 0; i < talk->options.channels; i++) {
         look_for_absence(talk, i);
         look_for_trouble(talk, i);

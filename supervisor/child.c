@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -14,6 +15,15 @@
 #include <unistd.h>
 
 #include "proto/base/os.h"
+
+/* What a child may say in the log of all, beyond what it has to. Debugging is asked for. */
+enum {
+    WORDS_PER_S = 1,
+    WORDS_BURST = 10,
+    LOG_BYTES_PER_S = 256 << 10,
+    LOG_BYTES_BURST = 1 << 20,
+    LOG_DEBUG_TIMES = 16,
+};
 
 /* ---- In the new process, before it becomes another program ---- */
 
@@ -158,9 +168,17 @@ enum status child_start(struct child *child, const struct child_plan *plan, uint
     child->started_ms = child->heard_ms = now_ms;
     child->ready_ms = 0;
     *child->fail = *child->last_line = '\0';
+    child->words = child->logged = (struct policy_rate){0};
     lines_open(&child->status, status[0]);
     lines_open(&child->log, log[0]);
     return STATUS_OK;
+}
+
+static void tell_dropped(struct policy_rate *rate, const char *name, const char *what)
+{
+    if (rate->dropped > 0)
+        log_warn("%s: %" PRIu64 " %s", name, rate->dropped, what);
+    rate->dropped = 0;
 }
 
 bool child_told(struct child *child, const char *name, const char *line, uint64_t now_ms)
@@ -176,23 +194,36 @@ bool child_told(struct child *child, const char *name, const char *line, uint64_
         if (child->state == CHILD_STARTING)
             child->state = CHILD_READY;
         return first;
-    } else if (strcmp(line, "beat") != 0) {
+    } else if (strcmp(line, "beat") != 0 &&
+               policy_allows(&child->words, 1, WORDS_PER_S, WORDS_BURST, now_ms)) {
         log_warn("%s says something unknown: %.100s", name, line);
+        tell_dropped(&child->words, name, "more words that mean nothing were dropped");
     }
     return false;
 }
 
-void child_logged(struct child *child, const char *line)
+void child_logged(struct child *child, const char *name, const char *line, uint64_t now_ms)
 {
+    unsigned times = child->level == LOG_DEBUG ? LOG_DEBUG_TIMES : 1;
     if (log_level_of(line) > LOG_INFO)
         snprintf(child->last_line, sizeof child->last_line, "%s", line);
+    if (!policy_allows(&child->logged, strlen(line) + 1, times * LOG_BYTES_PER_S,
+                       times * LOG_BYTES_BURST, now_ms))
+        return;
+    tell_dropped(&child->logged, name, "log lines were dropped: it logs too much");
     lines_relay(line);
 }
 
+struct last_words {
+    struct child *child;
+    const char *name;
+    uint64_t now_ms;
+};
+
 static void keep_line(void *context, char *line)
 {
-    struct child *child = context;
-    child_logged(child, line);
+    const struct last_words *last = context;
+    child_logged(last->child, last->name, line, last->now_ms);
 }
 
 static void keep_fail(void *context, char *line)
@@ -202,11 +233,15 @@ static void keep_fail(void *context, char *line)
         snprintf(child->fail, sizeof child->fail, "%.*s", RUN_STATUS_MAX - 1, line + 5);
 }
 
-void child_end(struct child *child, int wait_status, char *reason, size_t size)
+void child_end(struct child *child, const char *name, int wait_status, uint64_t now_ms,
+               char *reason, size_t size)
 {
     char how[64];
+    struct last_words last = {child, name, now_ms};
     lines_close(&child->status, keep_fail, child);
-    lines_close(&child->log, keep_line, child);
+    lines_close(&child->log, keep_line, &last);
+    tell_dropped(&child->logged, name, "log lines were dropped: it logged too much");
+    tell_dropped(&child->words, name, "more words that mean nothing were dropped");
     if (WIFSIGNALED(wait_status))
         snprintf(how, sizeof how, "killed by signal %d (%s)", WTERMSIG(wait_status),
                  strsignal(WTERMSIG(wait_status)));

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "supervisor/lines.h"
+#include "supervisor/policy.h"
 #include "supervisor/roles.h"
 
 enum child_state { CHILD_NONE, CHILD_STARTING, CHILD_READY, CHILD_STOPPING };
@@ -21,8 +22,9 @@ struct child {
     uint64_t started_ms, ready_ms, heard_ms;
     uint64_t kill_at_ms; /* when stopping: UINT64_MAX after it was killed */
     struct lines status, log;
-    char fail[RUN_STATUS_MAX]; /* its "fail TEXT" */
-    char last_line[256];       /* of its log that was no chatter */
+    struct policy_rate words, logged; /* what it says that means nothing; its log, in bytes */
+    char fail[RUN_STATUS_MAX];        /* its "fail TEXT" */
+    char last_line[256];              /* of its log that was no chatter */
 };
 
 /* Everything that a start needs; borrowed. */
@@ -43,11 +45,13 @@ enum status child_start(struct child *child, const struct child_plan *plan, uint
 
 /* Takes a status line. True when the child has just become ready. */
 bool child_told(struct child *child, const char *name, const char *line, uint64_t now_ms);
-/* Takes a line of its log: relays it, and keeps it as a possible reason for its end. */
-void child_logged(struct child *child, const char *line);
+/* Takes a line of its log: relays it, and keeps it as a possible reason for its end. One that logs
+ * without end is heard in part, and what was dropped is counted. */
+void child_logged(struct child *child, const char *name, const char *line, uint64_t now_ms);
 
 /* Writes why it ended, from what wait() gave and what it told last: one line. Closes its pipes
  * before, so that the last words are in. */
-void child_end(struct child *child, int wait_status, char *reason, size_t size);
+void child_end(struct child *child, const char *name, int wait_status, uint64_t now_ms,
+               char *reason, size_t size);
 
 #endif

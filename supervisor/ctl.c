@@ -15,12 +15,13 @@
 #include <unistd.h>
 
 #include "proto/base/log.h"
+#include "proto/base/text.h"
 
 enum { GROUPS_MAX = 1024, ACCEPT_BURST = 64 };
 
 static const char refused[] = "{\"result\": \"error\", \"error\": \"only root, the user of stratod "
                               "and the group " CONTROL_GROUP " may do this\"}\n";
-static const char crowded[] = "{\"result\": \"error\", \"error\": \"too many ask at once\"}\n";
+static const char crowded[] = "{\"result\": \"error\", \"error\": \"" CONTROL_CROWDED "\"}\n";
 
 /* ---- Who may ---- */
 
@@ -201,15 +202,11 @@ void ctl_check(struct ctl *ctl, uint64_t now_ms)
 
 void ctl_json(struct buffer *out, const char *text)
 {
+    char piece[TEXT_JSON_MAX];
     buffer_append_text(out, "\"");
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            buffer_append_format(out, "\\%c", c);
-        else if (c < 0x20 || c > 0x7e)
-            buffer_append_format(out, "\\u%04x", c);
-        else
-            buffer_append(out, text, 1);
+    while (*text) {
+        text += text_json(text, piece);
+        buffer_append_text(out, piece);
     }
     buffer_append_text(out, "\"");
 }
@@ -264,42 +261,72 @@ struct ctl_connection *ctl_next(struct ctl *ctl)
 
 /* ---- Opening ---- */
 
-static bool listen_on(struct ctl *ctl, const struct sockaddr_un *address)
+static void socket_address(const char *run_dir, struct sockaddr_un *address_r)
+{
+    *address_r = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(address_r->sun_path, sizeof address_r->sun_path, "%s/" CONTROL_SOCKET, run_dir);
+}
+
+static bool listen_on(struct ctl *ctl, int fd, const struct sockaddr_un *address)
 {
     const struct group *group = getgrnam(CONTROL_GROUP);
+    struct stat info;
     ctl->gid = group ? (int64_t)group->gr_gid : -1;
     unlink(address->sun_path);
     mode_t mask = umask(0117);
-    int bound = bind(ctl->fd, (const struct sockaddr *)address, sizeof *address);
+    int bound = bind(fd, (const struct sockaddr *)address, sizeof *address);
     umask(mask);
-    if (bound < 0)
+    if (bound < 0 || lstat(address->sun_path, &info) < 0)
         return false;
+    ctl->device = info.st_dev;
+    ctl->inode = info.st_ino;
     /* An ordinary user who is not in the group keeps it to himself. */
-    if (group && chown(address->sun_path, (uid_t)-1, group->gr_gid) < 0)
+    if (group && lchown(address->sun_path, (uid_t)-1, group->gr_gid) < 0)
         log_debug("ctl.sock stays with our own group: %s", strerror(errno));
-    return listen(ctl->fd, CTL_CONNECTIONS) == 0 && watch(ctl, EPOLL_CTL_ADD, ctl->fd, 0, EPOLLIN);
+    return listen(fd, CTL_CONNECTIONS) == 0 && watch(ctl, EPOLL_CTL_ADD, fd, 0, EPOLLIN);
 }
 
-enum status ctl_open(struct ctl *ctl, const char *run_dir, struct buffer *why)
+void ctl_open(struct ctl *ctl)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    ctl->fd = -1;
     for (unsigned i = 0; i < CTL_CONNECTIONS; i++)
         ctl->connections[i].fd = -1;
-    ctl->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/" CONTROL_SOCKET, run_dir);
-    if (ctl->fd >= 0 && listen_on(ctl, &address))
+}
+
+enum status ctl_listen(struct ctl *ctl, const char *run_dir, struct buffer *why)
+{
+    struct sockaddr_un address;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    socket_address(run_dir, &address);
+    if (fd >= 0 && listen_on(ctl, fd, &address)) {
+        if (ctl->fd >= 0)
+            close(ctl->fd);
+        ctl->fd = fd;
         return STATUS_OK;
+    }
     buffer_append_format(why, "cannot listen on %s: %s", address.sun_path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
     return STATUS_UNAVAILABLE;
+}
+
+bool ctl_is_there(const struct ctl *ctl, const char *run_dir)
+{
+    struct sockaddr_un address;
+    struct stat info;
+    socket_address(run_dir, &address);
+    return lstat(address.sun_path, &info) == 0 && info.st_dev == ctl->device &&
+           info.st_ino == ctl->inode;
 }
 
 void ctl_close(struct ctl *ctl, const char *run_dir)
 {
-    char path[sizeof((struct sockaddr_un *)0)->sun_path];
+    struct sockaddr_un address;
     if (ctl->fd < 0)
         return;
-    snprintf(path, sizeof path, "%s/" CONTROL_SOCKET, run_dir);
-    unlink(path);
+    socket_address(run_dir, &address);
+    if (ctl_is_there(ctl, run_dir)) /* else it is somebody else's */
+        unlink(address.sun_path);
     close(ctl->fd);
     ctl->fd = -1;
 }

@@ -35,7 +35,9 @@ struct ctl_connection {
 typedef void ctl_handler(void *context, struct ctl_connection *connection, const char *line);
 
 struct ctl {
-    int fd; /* listening; -1: none */
+    int fd;       /* listening; -1: none */
+    dev_t device; /* of the socket in run_dir */
+    ino_t inode;
     int epoll_fd;
     uint64_t token; /* of our events; their index is added */
     int64_t gid;    /* of the group that may connect, or -1 */
@@ -46,9 +48,13 @@ struct ctl {
     struct ctl_connection connections[CTL_CONNECTIONS];
 };
 
-/* Listens on run_dir's socket. The caller has the lock of run_dir, so a socket there is stale.
- * ctl's epoll_fd, token, handler and context are set by the caller. On failure appends why. */
-enum status ctl_open(struct ctl *ctl, const char *run_dir, struct buffer *why) MUST_CHECK;
+/* Prepares it. ctl's epoll_fd, token, handler and context are set by the caller. */
+void ctl_open(struct ctl *ctl);
+/* Listens on run_dir's socket, from now on. The caller has the lock of run_dir, so a socket there
+ * is stale. On failure appends why, and an older listener stays. */
+enum status ctl_listen(struct ctl *ctl, const char *run_dir, struct buffer *why) MUST_CHECK;
+/* Whether the socket in run_dir is the one that we listen on. */
+bool ctl_is_there(const struct ctl *ctl, const char *run_dir);
 /* Stops listening and removes the socket. The caller still has the lock of run_dir. */
 void ctl_close(struct ctl *ctl, const char *run_dir);
 /* Tells those who wait for the end that it has come, and closes every connection. */
@@ -63,7 +69,7 @@ void ctl_check(struct ctl *ctl, uint64_t now_ms);
 
 /* ---- For the handler ---- */
 
-/* The text as a JSON string, quotes included: whatever is no plain ASCII is escaped. */
+/* The text as a JSON string, quotes included. */
 void ctl_json(struct buffer *out, const char *text);
 /* Sends one row {"note": TEXT} at once if it can be. */
 void ctl_note(struct ctl *ctl, struct ctl_connection *connection, const char *text);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "proto/base/os.h"
+#include "proto/base/text.h"
 #include "supervisor/supervisor.h"
 
 enum { PORT_MIN = 1024, PORT_MAX = 49151, OPTION_COUNT = 4 };
@@ -170,7 +171,7 @@ int front_main(const struct front *front, int argc, char **argv)
         good &= apply(&settings, &rows[i], values[i]);
     good = good && conf_check(&conf, front->program, &problems) == STATUS_OK;
     if (!good)
-        fprintf(stderr, "%.*s", (int)problems.len, (const char *)problems.data);
+        text_print(stderr, problems.data, problems.len);
     buffer_free(&problems);
     return good ? supervise(&conf, NULL, front->program) : 1;
 }

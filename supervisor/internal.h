@@ -2,15 +2,24 @@
  * internal - what the files of the supervisor's loop share. Nobody else includes this.
  *
  * supervisor.c has the loop and the phases, roll.c planned restarts, reload.c the configuration
- * read again, command.c what stratoctl asks for, roster.c what /metrics says of the processes.
+ * read again, command.c what stratoctl asks for, keep.c run_dir, roster.c what /metrics says of the
+ * processes.
  */
 #ifndef STRATO_SUPERVISOR_INTERNAL_H
 #define STRATO_SUPERVISOR_INTERNAL_H
 
 #include "supervisor/ctl.h"
+#include "supervisor/lock.h"
 #include "supervisor/slot.h"
 
 enum { SLOTS_MAX = BACKEND_COUNT + 2 * CONF_WORKERS_MAX };
+
+/* The watch over run_dir. */
+struct keep {
+    int fd;         /* of inotify; -1: none */
+    uint64_t at_ms; /* when to look */
+    bool told;      /* that something is wrong with it */
+};
 
 enum phase { START_STORES, START_WORKERS, RUNNING, STOP_WORKERS, STOP_STORES, DONE };
 
@@ -27,7 +36,9 @@ struct supervisor {
     uint64_t started_ms;
     uint64_t watchdog_at_ms; /* when systemd's is to be told; UINT64_MAX: never */
     uint64_t told_at_ms;     /* when it was first told to stop */
-    int epoll_fd, signal_fd, lock_fd;
+    int epoll_fd, signal_fd;
+    struct lock lock;
+    struct keep keep;
     bool reap; /* SIGCHLD came */
     int exit_code;
 
@@ -66,6 +77,16 @@ void roll_cancel(struct supervisor *s);
 
 /* Tells the workers who is there. Cheap when nothing has changed. */
 void roster_update(struct supervisor *s, uint64_t now_ms);
+
+/* ---- keep.c ---- */
+
+/* Makes the control socket and begins to watch run_dir, which is locked. The caller has keep.fd
+ * watched. On failure appends why. */
+enum status keep_open(struct supervisor *s, uint64_t now_ms, struct buffer *why) MUST_CHECK;
+/* keep.fd is readable. */
+void keep_event(struct supervisor *s, uint64_t now_ms);
+/* At keep.at_ms: makes anew what is missing in run_dir. */
+void keep_check(struct supervisor *s, uint64_t now_ms);
 
 /* ---- reload.c ---- */
 

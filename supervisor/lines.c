@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/base/text.h"
+
 enum { READS_AT_ONCE = 16, READS_AT_DEATH = 256 };
 
 static unsigned long dropped;
@@ -103,7 +105,11 @@ void lines_relay(const char *line)
         }
         dropped = 0;
     }
-    int n = snprintf(text, sizeof text, "%s%s\n", log_prefix(log_level_of(line)), line);
+    int prefix = snprintf(text, sizeof text, "%s", log_prefix(log_level_of(line)));
+    snprintf(text + prefix, sizeof text - (size_t)prefix - 1, "%s", line);
+    text_flatten(text + prefix); /* whoever looks at our log trusts us, not our children */
+    int n = prefix + (int)strlen(text + prefix);
+    text[n++] = '\n';
     if (!write_error(text, (size_t)n))
         dropped++;
 }

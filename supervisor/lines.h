@@ -25,8 +25,8 @@ void lines_read(struct lines *lines, lines_handler *handler, void *context);
 /* Hands on all that is left, the unfinished line too, and closes. For a writer that is dead. */
 void lines_close(struct lines *lines, lines_handler *handler, void *context);
 
-/* Writes a child's line to standard error. What it does not take at once is dropped and counted:
- * a terminal that someone stopped must not stop the supervisor. */
+/* Writes a child's line to standard error, without controls. What it does not take at once is
+ * dropped and counted: a terminal that someone stopped must not stop the supervisor. */
 void lines_relay(const char *line);
 
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proto/base/os.h"
+#include "proto/base/text.h"
 #include "supervisor/supervisor.h"
 
 static const char usage[] =
@@ -74,8 +75,7 @@ int main(int argc, char **argv)
     conf_defaults(&conf, !options.config);
     enum status status = options.config ? conf_load(&conf, options.config, &problems)
                                         : conf_check(&conf, "built-in defaults", &problems);
-    if (problems.len > 0)
-        fwrite(problems.data, 1, problems.len, options.check ? stdout : stderr);
+    text_print(options.check ? stdout : stderr, problems.data, problems.len);
     buffer_free(&problems);
     if (options.check && status == STATUS_OK)
         printf("%s: no problems\n", options.config ? options.config : "built-in defaults");

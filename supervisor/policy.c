@@ -35,3 +35,20 @@ uint64_t policy_stuck_at(bool ready, uint64_t heard_ms)
 {
     return heard_ms + (ready ? RUN_SILENCE_MS : run_start_ms());
 }
+
+bool policy_allows(struct policy_rate *rate, uint64_t cost, uint64_t per_s, uint64_t burst,
+                   uint64_t now_ms)
+{
+    uint64_t passed_ms = now_ms - rate->at_ms;
+    uint64_t regained = passed_ms < 1000000 ? passed_ms * per_s / 1000 : burst;
+    if (regained > 0) { /* else the time passed counts on */
+        rate->used -= regained < rate->used ? regained : rate->used;
+        rate->at_ms = now_ms;
+    }
+    if (rate->used + cost > burst) {
+        rate->dropped++;
+        return false;
+    }
+    rate->used += cost;
+    return true;
+}

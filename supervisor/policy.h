@@ -33,6 +33,16 @@ uint64_t policy_restart(struct policy *policy, bool was_ready, uint64_t ready_fo
  * (-1: by a signal). */
 bool policy_gives_up(unsigned deaths, int exit_code);
 
+/* How much of something is let through; all zero to begin with. */
+struct policy_rate {
+    uint64_t used, at_ms; /* of the burst, at that time */
+    uint64_t dropped;     /* the caller's count of what was not, until it is told */
+};
+
+/* Whether cost more is let through: burst at once, per_s again each second. */
+bool policy_allows(struct policy_rate *rate, uint64_t cost, uint64_t per_s, uint64_t burst,
+                   uint64_t now_ms);
+
 /* When a process last heard of at heard_ms is taken for stuck. */
 uint64_t policy_stuck_at(bool ready, uint64_t heard_ms);
 

@@ -122,7 +122,7 @@ int slot_ended(struct slot *slot, unsigned lane, int wait_status, uint64_t now_m
     bool asked = child->state == CHILD_STOPPING;
     pid_t pid = child->pid;
     char reason[sizeof slot->reason];
-    child_end(child, wait_status, reason, sizeof reason);
+    child_end(child, slot->name, wait_status, now_ms, reason, sizeof reason);
     bool in_order = asked && WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == RUN_EXIT_OK;
     if (!in_order)
         snprintf(slot->reason, sizeof slot->reason, "%s", reason);
@@ -204,12 +204,14 @@ void slot_read_status(struct slot *slot, unsigned lane, const struct conf *conf,
 
 static void take_log(void *context, char *line)
 {
-    child_logged(context, line);
+    const struct status_context *status = context;
+    child_logged(status->child, status->slot->name, line, status->now_ms);
 }
 
-void slot_read_log(struct slot *slot, unsigned lane)
+void slot_read_log(struct slot *slot, unsigned lane, uint64_t now_ms)
 {
-    lines_read(&slot->child[lane].log, take_log, &slot->child[lane]);
+    struct status_context context = {slot, &slot->child[lane], NULL, now_ms};
+    lines_read(&slot->child[lane].log, take_log, &context);
 }
 
 /* ---- Time ---- */

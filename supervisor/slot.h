@@ -93,7 +93,7 @@ void slot_kill(struct slot *slot);
 /* Reads the status pipe, the log pipe, of the child on a lane. A successor that is ready takes
  * over there and then: its predecessor is told to drain, within drain_timeout. */
 void slot_read_status(struct slot *slot, unsigned lane, const struct conf *conf, uint64_t now_ms);
-void slot_read_log(struct slot *slot, unsigned lane);
+void slot_read_log(struct slot *slot, unsigned lane, uint64_t now_ms);
 
 /* When slot_check() has something to do; UINT64_MAX for never. */
 uint64_t slot_deadline(const struct slot *slot);

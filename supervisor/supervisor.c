@@ -21,8 +21,8 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/text.h"
 #include "supervisor/internal.h"
-#include "supervisor/lock.h"
 #include "supervisor/notify.h"
 #include "supervisor/prepare.h"
 
@@ -32,7 +32,7 @@ enum {
     LATE_MS = 1000,       /* the loop itself was stopped or starved for this long */
 };
 
-enum source { FROM_SIGNALS, FROM_STATUS, FROM_LOG, FROM_CTL };
+enum source { FROM_SIGNALS, FROM_STATUS, FROM_LOG, FROM_CTL, FROM_RUN_DIR };
 
 /* One per process: too large for a stack that should stay small. */
 static struct supervisor supervisor;
@@ -259,6 +259,7 @@ static void take_signal(struct supervisor *s, int number, uint64_t now_ms)
         break;
     case SIGHUP:
         s->reload_asked = true;
+        s->keep.at_ms = now_ms;
         break;
     case SIGUSR1:
         log_slots(s, now_ms);
@@ -306,7 +307,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 /* When something is to be done even if nothing happens. */
 static uint64_t next_deadline(struct supervisor *s)
 {
-    uint64_t next = earlier(ctl_deadline(&s->ctl), s->watchdog_at_ms);
+    uint64_t next = earlier(ctl_deadline(&s->ctl), earlier(s->watchdog_at_ms, s->keep.at_ms));
     struct slot *slot;
     EACH_SLOT(s, slot)
     {
@@ -329,10 +330,13 @@ static void dispatch(struct supervisor *s, uint64_t data, uint64_t now_ms)
         slot_read_status(slot, lane, s->conf, now_ms);
         break;
     case FROM_LOG:
-        slot_read_log(slot, lane);
+        slot_read_log(slot, lane, now_ms);
         break;
     case FROM_CTL:
         ctl_event(&s->ctl, data & 0xff, now_ms);
+        break;
+    case FROM_RUN_DIR:
+        keep_event(s, now_ms);
         break;
     }
 }
@@ -359,7 +363,7 @@ static bool all_heard(struct supervisor *s, uint64_t now_ms)
     struct slot *slot;
     EACH_SLOT(s, slot)
     {
-        if (now_ms - LATE_MS > slot_deadline(slot))
+        if (now_ms > slot_deadline(slot) && now_ms - slot_deadline(slot) > LATE_MS)
             return false;
     }
     return true;
@@ -391,6 +395,7 @@ static void run_round(struct supervisor *s)
         judge_silence(s, now_ms > before_ms + wait + LATE_MS, now_ms);
     feed_watchdog(s, now_ms);
     ctl_check(&s->ctl, now_ms);
+    keep_check(s, now_ms);
     advance(s, now_ms);
     roster_update(s, now_ms);
 }
@@ -411,13 +416,17 @@ static enum status open_ctl(struct supervisor *s, struct buffer *why)
     s->ctl.token = token(FROM_CTL, 0, 0);
     s->ctl.handler = command_take;
     s->ctl.context = s;
-    return ctl_open(&s->ctl, s->conf->run_dir, why);
+    if (keep_open(s, clock_ms(), why) != STATUS_OK)
+        return STATUS_UNAVAILABLE;
+    if (s->keep.fd >= 0 && watch(s, s->keep.fd, token(FROM_RUN_DIR, 0, 0)) != STATUS_OK)
+        log_warn("run_dir cannot be watched: %s", strerror(errno));
+    return STATUS_OK;
 }
 
 static enum status set_up(struct supervisor *s, struct buffer *why)
 {
     if (prepare_programs(s->directory, sizeof s->directory, why) != STATUS_OK ||
-        lock_take(s->conf->run_dir, &s->lock_fd, why) != STATUS_OK)
+        lock_take(&s->lock, s->conf, why) != STATUS_OK)
         return STATUS_UNAVAILABLE;
     prepare_limits(s->conf);
     if (shared_open(&s->shared, s->conf, why) != STATUS_OK)
@@ -440,14 +449,17 @@ int supervise(struct conf *conf, const char *path, const char *program)
     s->path = path;
     s->program = program;
     s->started_ms = clock_ms();
-    s->lock_fd = s->ctl.fd = -1;
+    s->lock = LOCK_NONE;
+    s->ctl.fd = s->keep.fd = -1;
     log_open(program, conf->log_level, conf->log_json);
     if (log_find_journal())
         unsetenv("JOURNAL_STREAM"); /* the children's lines go through us */
     notify_open();
     s->watchdog_at_ms = notify_watchdog_ms() ? s->started_ms : UINT64_MAX;
     if (set_up(s, &why) != STATUS_OK) {
-        fprintf(stderr, "%s: %.*s\n", program, (int)why.len, (const char *)why.data);
+        fprintf(stderr, "%s: ", program);
+        text_print(stderr, why.data, why.len);
+        fputc('\n', stderr);
         s->exit_code = 1;
     } else {
         notify_send("STATUS=starting");
@@ -458,8 +470,7 @@ int supervise(struct conf *conf, const char *path, const char *program)
     }
     buffer_free(&why);
     ctl_close(&s->ctl, s->conf->run_dir);
-    if (s->lock_fd >= 0)
-        lock_release(s->lock_fd);
+    lock_release(&s->lock);
     ctl_finish(&s->ctl); /* who waits for the end may start the next one now */
     return s->exit_code;
 }

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/base/text.h"
+
 static const char *process_name = "strato";
 static enum log_level threshold = LOG_INFO;
 static bool as_json;
@@ -41,24 +43,11 @@ enum log_level log_level(void)
 static void escape_json(const char *text, char *out, size_t size)
 {
     size_t n = 0;
-    for (; *text && n + 7 < size; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            n += (size_t)snprintf(out + n, size - n, "\\%c", c);
-        else if (c < 0x20 || c > 0x7e)
-            n += (size_t)snprintf(out + n, size - n, "\\u%04x", c);
-        else
-            out[n++] = (char)c;
+    while (*text && n + TEXT_JSON_MAX < size) {
+        text += text_json(text, out + n);
+        n += strlen(out + n);
     }
     out[n] = '\0';
-}
-
-/* A message must stay one line: control characters become spaces. */
-static void flatten(char *text)
-{
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            *text = ' ';
 }
 
 /* A stopped terminal or a full pipe must not stop us too. */
@@ -79,7 +68,8 @@ __attribute__((format(printf, 2, 0))) static void write_line(enum log_level leve
     char stamp[32];
 
     vsnprintf(message, sizeof message, format, args);
-    flatten(message);
+    if (!as_json)
+        text_flatten(message); /* it must stay one line */
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);

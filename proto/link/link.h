@@ -57,6 +57,9 @@ void link_server_reply(struct link_server *server, const struct link_peer *peer,
                        const Strato__Control__Reply *reply);
 /* Whether the connection that a request came on still stands. */
 bool link_server_connected(const struct link_server *server, uint32_t pipe);
+/* Makes the listener anew when its name was removed; looks once a second. Connections that stand
+ * are not touched. Tried again as long as it fails: the directory may come back. */
+void link_server_look(struct link_server *server, uint64_t now_ms);
 /* Makes the listener anew; connections that stand are not touched. At most once per
  * LINK_PATIENCE_MS, else it does nothing. False when it did nothing or could not (logged). */
 bool link_server_renew(struct link_server *server, uint64_t now_ms);

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/base/log.h"
@@ -26,6 +27,7 @@
 enum {
     LISTENERS = 16,   /* the newest and old ones that still have connections */
     GARBAGE_MAX = 16, /* messages dropped in one call */
+    LOOK_MS = 1000,   /* between two looks whether the public name is still there */
 };
 
 struct link_server {
@@ -34,8 +36,18 @@ struct link_server {
     char path[128];
     nng_listener listeners[LISTENERS]; /* by generation; id 0: none */
     unsigned generation;
-    uint64_t renewed_ms;
+    uint64_t renewed_ms, looked_ms;
+    dev_t device; /* of the public name */
+    ino_t inode;
 };
+
+/* Whether the public name leads to us. */
+static bool is_there(const struct link_server *server)
+{
+    struct stat info;
+    return lstat(server->path, &info) == 0 && info.st_dev == server->device &&
+           info.st_ino == server->inode;
+}
 
 /* Opens the next listener and makes it the public one. An nng error. */
 static int listen_anew(struct link_server *server)
@@ -53,7 +65,8 @@ static int listen_anew(struct link_server *server)
     rv = nng_listener_set_size(listener, NNG_OPT_RECVMAXSZ, LINK_MESSAGE_MAX);
     if (rv == 0)
         rv = nng_listener_start(listener, 0);
-    if (rv == 0 && rename(path, server->path) != 0)
+    struct stat info;
+    if (rv == 0 && (lstat(path, &info) != 0 || rename(path, server->path) != 0))
         rv = NNG_EADDRINUSE;
     if (rv != 0) {
         nng_listener_close(listener);
@@ -62,6 +75,8 @@ static int listen_anew(struct link_server *server)
     if (nng_listener_id(*place) > 0)
         nng_listener_close(*place);
     *place = listener;
+    server->device = info.st_dev;
+    server->inode = info.st_ino;
     server->generation++;
     return 0;
 }
@@ -94,7 +109,7 @@ void link_server_close(struct link_server **server)
 {
     if (!*server)
         return;
-    if ((*server)->generation > 0)
+    if ((*server)->generation > 0 && is_there(*server))
         unlink((*server)->path);
     wire_close((*server)->socket);
     free(*server);
@@ -148,6 +163,15 @@ void link_server_reply(struct link_server *server, const struct link_peer *peer,
 bool link_server_connected(const struct link_server *server, uint32_t pipe)
 {
     return nng_socket_id(nng_pipe_socket((nng_pipe){pipe})) == nng_socket_id(server->socket);
+}
+
+void link_server_look(struct link_server *server, uint64_t now_ms)
+{
+    if (now_ms - server->looked_ms < LOOK_MS)
+        return;
+    server->looked_ms = now_ms;
+    if (!is_there(server) && listen_anew(server) == 0)
+        log_warn("somebody removed %s: made anew", server->path);
 }
 
 bool link_server_renew(struct link_server *server, uint64_t now_ms)

@@ -21,6 +21,8 @@
 
 #define CONTROL_SOCKET "ctl.sock"
 #define CONTROL_GROUP  "strato"
+/* The error for which it is worth asking again. */
+#define CONTROL_CROWDED "too many ask at once"
 
 enum { CONTROL_LINE_MAX = 256 };
 

@@ -4,20 +4,114 @@
 #include "supervisor/stratoctl/ask.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "proto/base/text.h"
+#include "proto/run/control.h"
+
+enum {
+    PATH_SIZE = sizeof((struct sockaddr_un *)0)->sun_path,
+    CROWDED_TRIES = 40, /* others are served, or dropped, meanwhile */
+    CROWDED_PAUSE_MS = 250,
+    LINE_SIZE = 1 << 16,
+    ROWS_MAX = 10000,
+};
+
+/* How an answer ended. */
+enum end { MORE, DONE, FAILED, CROWDED };
+
 static bool failed(const char *path, const char *why)
 {
-    fprintf(stderr, "stratoctl: %s: %s\n", path, why);
+    fprintf(stderr, "stratoctl: %s: ", path);
+    text_print(stderr, why, strlen(why));
+    fputc('\n', stderr);
     return false;
 }
 
-static int dial(const char *path)
+void ask_directory(const char *socket_path, char *directory, size_t size)
+{
+    char text[PATH_SIZE];
+    snprintf(text, sizeof text, "%s", socket_path);
+    snprintf(directory, size, "%s", dirname(text));
+}
+
+/* ---- Whose socket it is ---- */
+
+/* Whether somebody holds the lock on a file or directory. Opens nothing that could have us wait. */
+static bool is_locked(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    bool locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (fd >= 0)
+        close(fd);
+    return locked;
+}
+
+static int pid_in(const char *path)
+{
+    char text[16] = "";
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    return n > 0 ? atoi(text) : 0;
+}
+
+/* There is nobody at the socket: says what is known of the stratod that should be. */
+static void explain_absence(const char *path, bool socket_there)
+{
+    char directory[PATH_SIZE], lock[PATH_SIZE + 8], text[256];
+    ask_directory(path, directory, sizeof directory);
+    snprintf(lock, sizeof lock, "%s/lock", directory);
+    int pid = pid_in(lock);
+    if (is_locked(directory) || is_locked(lock))
+        snprintf(text, sizeof text,
+                 "stratod, pid %d, runs, but its socket was removed; it makes another one within "
+                 "seconds, and at once on SIGHUP",
+                 pid);
+    else if (socket_there)
+        snprintf(text, sizeof text, "no stratod is running here (another socket: --socket PATH)");
+    else
+        snprintf(text, sizeof text,
+                 "no stratod is running here, or its files were removed: then it makes them anew "
+                 "within seconds, and at once on SIGHUP (another socket: --socket PATH)");
+    failed(path, text);
+}
+
+/*
+ * Whoever listens there is believed, so it must be root, ourselves, or the owner of a run_dir that
+ * nobody else can write to.
+ */
+static bool is_trusted(int fd, const char *path, uid_t *uid_r)
+{
+    char directory[PATH_SIZE];
+    struct ucred peer;
+    struct stat info;
+    socklen_t len = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+        return failed(path, strerror(errno));
+    *uid_r = peer.uid;
+    if (peer.uid == 0 || peer.uid == geteuid())
+        return true;
+    ask_directory(path, directory, sizeof directory);
+    if (stat(directory, &info) == 0 && info.st_uid == peer.uid &&
+        (info.st_mode & (S_IWGRP | S_IWOTH)) == 0)
+        return true;
+    return failed(path,
+                  "who listens here is neither root, nor you, nor the owner of the directory");
+}
+
+static int dial(const char *path, uid_t *uid_r)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof address.sun_path) {
@@ -26,68 +120,97 @@ static int dial(const char *path)
     }
     memcpy(address.sun_path, path, strlen(path));
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-        return fd;
-    bool absent = errno == ENOENT || errno == ECONNREFUSED;
-    failed(path,
-           absent ? "no stratod is running here (another socket: --socket PATH)" : strerror(errno));
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0) {
+        if (is_trusted(fd, path, uid_r))
+            return fd;
+    } else if (errno == ENOENT || errno == ECONNREFUSED) {
+        explain_absence(path, errno == ECONNREFUSED);
+    } else {
+        failed(path, strerror(errno));
+    }
     if (fd >= 0)
         close(fd);
     return -1;
 }
 
-/* Takes one row. 0: go on; 1: the end, all is well; -1: the end, it failed. */
-static int take_row(json_t *row, bool json, json_t *rows)
+/* ---- The answer ---- */
+
+static enum end take_row(json_t *row, bool json, json_t *rows)
 {
     const char *note = json_string_value(json_object_get(row, "note"));
     const char *result = json_string_value(json_object_get(row, "result"));
     const char *error = json_string_value(json_object_get(row, "error"));
     if (result && strcmp(result, "ok") == 0)
-        return 1;
+        return DONE;
+    if (result && error && strcmp(error, CONTROL_CROWDED) == 0)
+        return CROWDED;
     if (result) {
-        fprintf(stderr, "stratoctl: %s\n", error ? error : "it failed");
-        return -1;
+        fputs("stratoctl: ", stderr);
+        text_print(stderr, error ? error : "it failed", strlen(error ? error : "it failed"));
+        fputc('\n', stderr);
+        return FAILED;
     }
-    if (note && !json)
-        printf("%s\n", note);
-    else
+    if (note && !json) {
+        text_print(stdout, note, strlen(note));
+        putchar('\n');
+    } else if (json_array_size(rows) < ROWS_MAX) {
         json_array_append(rows, row);
-    return 0;
+    }
+    return MORE;
 }
 
-static bool read_answer(FILE *file, const char *path, bool json, json_t *rows)
+static enum end read_answer(FILE *file, const char *path, bool json, json_t *rows)
 {
-    char *line = NULL;
-    size_t size = 0;
-    int end = 0;
-    while (end == 0 && getline(&line, &size, file) >= 0) {
+    static char line[LINE_SIZE]; /* a longer one comes in pieces, which are no JSON */
+    enum end end = MORE;
+    while (end == MORE && fgets(line, sizeof line, file)) {
         json_t *row = json_loads(line, 0, NULL);
-        end = row ? take_row(row, json, rows) : 0;
+        end = row ? take_row(row, json, rows) : MORE;
         json_decref(row);
     }
-    free(line);
-    if (end == 0)
-        return failed(path, "stratod ended before it had answered");
-    return end > 0;
+    if (end == MORE)
+        failed(path, "stratod ended before it had answered");
+    return end;
+}
+
+/* Asks once. */
+static enum end converse(const char *path, const char *request, bool json, json_t *rows,
+                         uid_t *uid_r)
+{
+    int fd = dial(path, uid_r);
+    if (fd < 0)
+        return FAILED;
+    FILE *file = fdopen(fd, "r");
+    /* One that is turned away is answered all the same, so the outcome of sending says little. */
+    bool sent = dprintf(fd, "%s\n", request) > 0;
+    enum end end = file ? read_answer(file, path, json, rows) : FAILED;
+    if (!sent && !file)
+        failed(path, strerror(errno));
+    if (file)
+        fclose(file);
+    return end;
+}
+
+bool ask_as(const char *socket_path, const char *request, bool json, json_t **rows_r, uid_t *uid_r)
+{
+    json_t *rows = json_array();
+    enum end end = CROWDED;
+    for (int i = 0; end == CROWDED && i < CROWDED_TRIES; i++) {
+        if (i > 0)
+            poll(NULL, 0, CROWDED_PAUSE_MS);
+        end = converse(socket_path, request, json, rows, uid_r);
+    }
+    if (end == CROWDED)
+        failed(socket_path, CONTROL_CROWDED);
+    if (rows_r && end == DONE)
+        *rows_r = rows;
+    else
+        json_decref(rows);
+    return end == DONE;
 }
 
 bool ask(const char *socket_path, const char *request, bool json, json_t **rows_r)
 {
-    int fd = dial(socket_path);
-    if (fd < 0)
-        return false;
-    json_t *rows = json_array();
-    FILE *file = fdopen(fd, "r");
-    /* One that is turned away is answered all the same, so the outcome of sending says little. */
-    bool sent = dprintf(fd, "%s\n", request) > 0;
-    bool done = file && read_answer(file, socket_path, json, rows);
-    if (!sent && !file)
-        failed(socket_path, strerror(errno));
-    if (file)
-        fclose(file);
-    if (rows_r && done)
-        *rows_r = rows;
-    else
-        json_decref(rows);
-    return done;
+    uid_t uid;
+    return ask_as(socket_path, request, json, rows_r, &uid);
 }

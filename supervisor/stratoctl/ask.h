@@ -6,12 +6,18 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 /*
  * Sends a request line and reads the answer to its end; blocks until then. Notes are printed on
- * standard output as they come, unless json. rows_r, if not NULL, takes an array of the rows, owned
- * by the caller. False after printing the reason on standard error.
+ * standard output as they come, unless json. Only root, ourselves and the owner of the run_dir are
+ * believed; while too many ask, it is tried again for some seconds. rows_r, if not NULL, takes an
+ * array of the rows, owned by the caller. False after printing the reason on standard error.
  */
 bool ask(const char *socket_path, const char *request, bool json, json_t **rows_r);
+/* The same; *uid_r is the user that stratod runs as. */
+bool ask_as(const char *socket_path, const char *request, bool json, json_t **rows_r, uid_t *uid_r);
+/* The run_dir that a control socket is in: by its path, and not by what an answer says. */
+void ask_directory(const char *socket_path, char *directory, size_t size);
 
 #endif

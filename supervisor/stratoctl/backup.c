@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/text.h"
 #include "proto/link/link.h"
 #include "proto/run/run.h"
 #include "supervisor/stratoctl/ask.h"
@@ -30,6 +31,12 @@ enum {
     PIECE = 1 << 20,
 };
 
+/* Whose database it is. */
+struct source {
+    char run_dir[128];
+    uid_t owner; /* the user that stratod runs as */
+};
+
 static volatile sig_atomic_t interrupted;
 
 static void on_signal(int number)
@@ -40,7 +47,9 @@ static void on_signal(int number)
 
 static bool failed(const char *what, const char *why)
 {
-    fprintf(stderr, "stratoctl: %s: %s\n", what, why);
+    char text[PATH_SIZE + 512];
+    snprintf(text, sizeof text, "stratoctl: %s: %s\n", what, why);
+    text_print(stderr, text, strlen(text));
     return false;
 }
 
@@ -94,13 +103,12 @@ static bool take_reply(const Strato__Control__Reply *reply, char *directory, boo
     return reply->snapshot->done;
 }
 
-static bool make_snapshot(const char *run_dir, char *directory)
+static bool make_snapshot(const char *run_dir, char *name, char *directory)
 {
     struct conf conf = {0};
-    char url[RUN_URL_MAX], reason[256], name[64];
+    char url[RUN_URL_MAX], reason[256];
     bool done = false;
     snprintf(conf.run_dir, sizeof conf.run_dir, "%s", run_dir);
-    snprintf(name, sizeof name, "backup-%" PRIu64 "-%d", clock_wall_ms(), (int)getpid());
     run_link_url(&conf, BACKEND_DISK, url);
     struct link_client *link = link_client_open(url, reason, sizeof reason);
     if (!link)
@@ -155,17 +163,73 @@ static bool sync_directory_of(const char *path)
     return synced;
 }
 
-/* Copies it, and gives the copy its name when all of it is on disk. */
-static bool fetch(const char *source, int to, const char *unfinished, const char *path)
+/*
+ * A snapshot as the answer names it. The answer may come from a store that somebody has taken over,
+ * and we may be root: so it is read and removed only where and as the store would have made it.
+ */
+struct snapshot {
+    int parent, directory, file; /* descriptors, -1: not open */
+    const char *name;
+};
+
+static bool belongs(int fd, uid_t owner, mode_t type)
 {
-    int from = open(source, O_RDONLY | O_CLOEXEC);
-    if (from < 0)
-        return failed(source, strerror(errno));
-    int64_t size = copy(from, to);
-    int error = errno;
-    close(from);
+    struct stat info;
+    return fd >= 0 && fstat(fd, &info) == 0 && (info.st_mode & S_IFMT) == type &&
+           info.st_uid == owner && (info.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
+           (type == S_IFDIR || info.st_nlink == 1);
+}
+
+static void close_snapshot(struct snapshot *snapshot)
+{
+    const int fds[] = {snapshot->parent, snapshot->directory, snapshot->file};
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
+/* path must be DATABASE/snapshots/NAME with the name that we chose, owned by the service's user. */
+static bool open_snapshot(struct snapshot *snapshot, const char *path, const char *name,
+                          uid_t owner)
+{
+    enum { FLAGS = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC };
+    char parent[PATH_SIZE], end[128];
+    *snapshot = (struct snapshot){-1, -1, -1, name};
+    int end_len = snprintf(end, sizeof end, "/snapshots/%s", name);
+    size_t len = strlen(path);
+    if (len < (size_t)end_len || strcmp(path + len - end_len, end) != 0)
+        return failed(path, "this is not where a store makes snapshots; it is left alone");
+    snprintf(parent, sizeof parent, "%.*s", (int)(len - strlen(name) - 1), path);
+    snapshot->parent = open(parent, FLAGS | O_DIRECTORY);
+    if (snapshot->parent >= 0)
+        snapshot->directory = openat(snapshot->parent, name, FLAGS | O_DIRECTORY);
+    if (snapshot->directory >= 0)
+        snapshot->file = openat(snapshot->directory, "data.mdb", FLAGS);
+    if (snapshot->file < 0)
+        failed(path, strerror(errno));
+    else if (belongs(snapshot->parent, owner, S_IFDIR) &&
+             belongs(snapshot->directory, owner, S_IFDIR) &&
+             belongs(snapshot->file, owner, S_IFREG))
+        return true;
+    else
+        failed(path, "this is not what the service's own user has made there; it is left alone");
+    close_snapshot(snapshot);
+    return false;
+}
+
+static void remove_snapshot(const struct snapshot *snapshot, const char *path)
+{
+    if (unlinkat(snapshot->directory, "data.mdb", 0) != 0 ||
+        unlinkat(snapshot->parent, snapshot->name, AT_REMOVEDIR) != 0)
+        failed(path, strerror(errno));
+}
+
+/* Copies it, and gives the copy its name when all of it is on disk. */
+static bool fetch(const struct snapshot *snapshot, int to, const char *unfinished, const char *path)
+{
+    int64_t size = copy(snapshot->file, to);
     if (size < 0)
-        return failed(unfinished, strerror(error));
+        return failed(unfinished, strerror(errno));
     if (rename(unfinished, path) != 0)
         return failed(path, strerror(errno));
     if (!sync_directory_of(path))
@@ -175,20 +239,23 @@ static bool fetch(const char *source, int to, const char *unfinished, const char
     return true;
 }
 
-static bool make_and_fetch(const char *run_dir, int to, const char *unfinished, const char *path)
+static bool make_and_fetch(const struct source *source, int to, const char *unfinished,
+                           const char *path)
 {
-    char directory[PATH_SIZE] = "", source[PATH_SIZE + 16];
-    if (!make_snapshot(run_dir, directory))
+    char directory[PATH_SIZE] = "", name[64];
+    struct snapshot snapshot;
+    snprintf(name, sizeof name, "backup-%" PRIu64 "-%d", clock_wall_ms(), (int)getpid());
+    if (!make_snapshot(source->run_dir, name, directory) ||
+        !open_snapshot(&snapshot, directory, name, source->owner))
         return false;
-    snprintf(source, sizeof source, "%s/data.mdb", directory);
-    bool done = fetch(source, to, unfinished, path);
-    if (unlink(source) != 0 || rmdir(directory) != 0)
-        fprintf(stderr, "stratoctl: %s stays there: %s\n", directory, strerror(errno));
+    bool done = fetch(&snapshot, to, unfinished, path);
+    remove_snapshot(&snapshot, directory);
+    close_snapshot(&snapshot);
     return done;
 }
 
 /* The file is opened first: most of what can fail does so before any work is done. */
-static bool back_up(const char *run_dir, const char *path)
+static bool back_up(const struct source *source, const char *path)
 {
     char unfinished[PATH_SIZE];
     struct stat old;
@@ -199,7 +266,7 @@ static bool back_up(const char *run_dir, const char *path)
     int to = open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (to < 0)
         return failed(unfinished, strerror(errno));
-    bool done = make_and_fetch(run_dir, to, unfinished, path);
+    bool done = make_and_fetch(source, to, unfinished, path);
     close(to);
     unlink(unfinished); /* it is gone already when it got its name */
     return done;
@@ -221,19 +288,18 @@ static const json_t *row_called(const json_t *rows, const char *name)
     return NULL;
 }
 
-static bool check_and_back_up(const json_t *rows, const char *path)
+static bool check_and_back_up(const json_t *rows, const struct source *source, const char *path)
 {
     if (!*path || path[strlen(path) - 1] == '/')
         return failed("backup", "give it the name of a file");
     const json_t *store = row_called(rows, "store-disk");
-    const char *run_dir = json_string_value(json_object_get(json_array_get(rows, 0), "run_dir"));
-    if (!store || !run_dir)
+    if (!store)
         return failed("backup",
                       "no service has the disk backend, which alone can be backed up here");
     pid_t pid = (pid_t)json_integer_value(json_object_get(store, "pid"));
     if (pid > 0 && kill(pid, 0) != 0 && errno == EPERM)
         return failed("backup", "only root and the service's own user may read its data");
-    return back_up(run_dir, path);
+    return back_up(source, path);
 }
 
 int view_backup(const struct options *options, const char *path)
@@ -242,9 +308,11 @@ int view_backup(const struct options *options, const char *path)
     json_t *rows = NULL;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    if (!ask(options->socket, "status", true, &rows))
+    struct source source;
+    if (!ask_as(options->socket, "status", true, &rows, &source.owner))
         return 1;
-    bool done = check_and_back_up(rows, path);
+    ask_directory(options->socket, source.run_dir, sizeof source.run_dir);
+    bool done = check_and_back_up(rows, &source, path);
     json_decref(rows);
     return done ? 0 : 1;
 }

@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/base/os.h"
+#include "proto/base/text.h"
 #include "proto/conf/conf.h"
 #include "proto/run/control.h"
 #include "supervisor/stratoctl/ask.h"
@@ -30,12 +32,16 @@ static void print_help(void)
     printf("\nThe exit status is 0 only when it is done.\n");
 }
 
-/* Where stratod is: installed, or begun in the current directory. */
+/* Where stratod is: installed, or begun in the current directory by ourselves. In a directory where
+ * others may write, anybody can have made a strato-run. */
 static const char *usual_socket(void)
 {
     static const char here[] = "strato-run/" CONTROL_SOCKET;
     static const char installed[] = "/run/strato/" CONTROL_SOCKET;
-    return access(installed, F_OK) != 0 && access(here, F_OK) == 0 ? here : installed;
+    struct stat info;
+    bool ours = lstat("strato-run", &info) == 0 && S_ISDIR(info.st_mode) &&
+                info.st_uid == geteuid() && (info.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+    return access(installed, F_OK) != 0 && ours && access(here, F_OK) == 0 ? here : installed;
 }
 
 static void parse(int argc, char **argv, struct options *options)
@@ -71,7 +77,7 @@ static int check_file(const char *path)
     struct buffer problems = {0};
     conf_defaults(&conf, false);
     enum status status = conf_load(&conf, path, &problems);
-    fwrite(problems.data, 1, problems.len, stdout);
+    text_print(stdout, problems.data, problems.len);
     buffer_free(&problems);
     if (status == STATUS_OK)
         printf("%s: no problems\n", path);

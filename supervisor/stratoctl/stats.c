@@ -9,6 +9,7 @@
 
 #include "proto/base/op.h"
 #include "proto/base/status.h"
+#include "proto/base/text.h"
 #include "supervisor/stratoctl/ask.h"
 #include "supervisor/stratoctl/figures.h"
 #include "supervisor/stratoctl/table.h"
@@ -112,7 +113,7 @@ static void print_json(const struct figures *figures)
         json_array_append_new(rows, json_pack("{s:s, s:s, s:f}", "name", sample->name, "labels",
                                               sample->labels, "value", sample->value));
     }
-    json_dumpf(rows, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    json_dumpf(rows, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15));
     printf("\n");
     json_decref(rows);
 }
@@ -120,18 +121,22 @@ static void print_json(const struct figures *figures)
 /* ---- Asking ---- */
 
 /* From every store in use; false after saying which one did not answer. */
-static bool fetch(const json_t *supervisor, struct figures *figures)
+static bool fetch(const char *socket, const json_t *supervisor, struct figures *figures)
 {
-    const char *run_dir = json_string_value(json_object_get(supervisor, "run_dir"));
+    char run_dir[128];
+    ask_directory(socket, run_dir, sizeof run_dir);
     bool good = true;
     size_t i;
     json_t *backend;
     json_array_foreach(json_object_get(supervisor, "backends"), i, backend)
     {
         const char *name = json_string_value(backend);
-        if (run_dir && name && figures_fetch(figures, run_dir, name))
+        if (name && figures_fetch(figures, run_dir, name))
             continue;
-        fprintf(stderr, "stratoctl: store-%s does not answer\n", name ? name : "?");
+        char text[128]; /* a name of whoever answered */
+        snprintf(text, sizeof text, "%s", name ? name : "?");
+        text_flatten(text);
+        fprintf(stderr, "stratoctl: store-%s does not answer\n", text);
         good = false;
     }
     return good;
@@ -143,7 +148,7 @@ int view_stats(const struct options *options)
     json_t *rows = NULL;
     if (!ask(options->socket, "status", options->json, &rows))
         return 1;
-    bool good = fetch(json_array_get(rows, 0), &figures);
+    bool good = fetch(options->socket, json_array_get(rows, 0), &figures);
     json_decref(rows);
     if (options->json) {
         print_json(&figures);

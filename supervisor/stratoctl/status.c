@@ -32,16 +32,19 @@ static double number_of(const json_t *row, const char *key)
     return json_number_value(json_object_get(row, key));
 }
 
-static void take_look(const json_t *rows, struct look *look)
+static void take_look(const char *socket, const json_t *rows, struct look *look)
 {
+    char run_dir[128];
     const json_t *supervisor = json_array_get(rows, 0);
     size_t i;
     json_t *backend;
     figures_free(&look->figures);
     look->at_ms = clock_ms();
+    ask_directory(socket, run_dir, sizeof run_dir);
     json_array_foreach(json_object_get(supervisor, "backends"), i, backend)
     {
-        figures_fetch(&look->figures, text_of(supervisor, "run_dir"), json_string_value(backend));
+        if (json_is_string(backend))
+            figures_fetch(&look->figures, run_dir, json_string_value(backend));
     }
 }
 
@@ -109,7 +112,7 @@ static void print(const json_t *rows, bool json)
     size_t i;
     json_t *row;
     if (json) {
-        json_dumpf(rows, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+        json_dumpf(rows, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6));
         printf("\n");
         return;
     }
@@ -138,11 +141,11 @@ static bool show(const struct options *options, struct look *before)
         return false;
     bool first = before->figures.count == 0;
     if (first)
-        take_look(rows, before);
+        take_look(options->socket, rows, before);
     if (first && before->figures.count > 0)
         pause_ms(FIRST_LOOK_MS);
     if (before->figures.count > 0)
-        take_look(rows, &now);
+        take_look(options->socket, rows, &now);
     complete(rows, before, &now);
     if (options->watch && !options->json)
         printf("\033[H\033[J");

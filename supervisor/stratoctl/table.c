@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/text.h"
+
 struct table {
     unsigned rows, capacity;
     char (*cells)[TABLE_COLUMNS][TABLE_CELL];
@@ -35,8 +37,10 @@ void table_row(struct table *table, ...)
     }
     memset(table->cells[table->rows], 0, sizeof table->cells[0]);
     va_start(args, table);
-    for (unsigned i = 0; i < TABLE_COLUMNS && (text = va_arg(args, const char *)); i++)
+    for (unsigned i = 0; i < TABLE_COLUMNS && (text = va_arg(args, const char *)); i++) {
         snprintf(table->cells[table->rows][i], TABLE_CELL, "%s", text);
+        text_flatten(table->cells[table->rows][i]);
+    }
     va_end(args);
     table->rows++;
 }

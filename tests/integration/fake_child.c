@@ -55,9 +55,27 @@ int main(int argc, char **argv)
         kill(getpid(), SIGABRT);
     if (told(child.name, "babble"))
         dprintf(RUN_FD_STATUS, "%03000d\nnonsense\nfail \n", 1);
+    if (told(child.name, "paint")) {
+        static const char paint[] = "red \033[31m bare \x9b"
+                                    "31m c1 \xc2\x9b"
+                                    "31m turned \xe2\x80\xae";
+        fprintf(stderr, "painted %s\n", paint);
+        dprintf(RUN_FD_STATUS, "unknown %s\n", paint);
+        run_child_fail(RUN_EXIT_FAILURE, "failed %s", paint);
+    }
     log_debug("this is debugging");
     log_info("lane %u channel %u", child.lane, child.channel);
     run_child_ready();
+    bool flood = told(child.name, "flood");
+    for (long i = 0; flood && !run_child_stopping(&child); i++) {
+        char line[512];
+        memset(line, 'x', sizeof line);
+        line[sizeof line - 1] = '\n';
+        (void)!write(RUN_FD_STATUS, line, sizeof line);
+        (void)!write(STDERR_FILENO, line, sizeof line);
+        if (i % 100 == 0)
+            run_child_beat(clock_ms());
+    }
     bool silent = told(child.name, "silent"), stubborn = told(child.name, "stubborn");
     struct pollfd stop = {.fd = child.stop_fd, .events = POLLIN};
     while (!run_child_stopping(&child) || stubborn) {

@@ -76,6 +76,24 @@ static void silence(void **state)
     assert_int_equal(policy_stuck_at(false, 1000), 61000);
 }
 
+static void a_rate_lets_through_a_burst_and_then_so_much_a_second(void **state)
+{
+    (void)state;
+    struct policy_rate rate = {0};
+    for (int i = 0; i < 10; i++)
+        assert_true(policy_allows(&rate, 10, 50, 100, 500000));
+    assert_false(policy_allows(&rate, 10, 50, 100, 500000));
+    assert_false(policy_allows(&rate, 10, 50, 100, 500001));
+    assert_int_equal(rate.dropped, 2);
+    unsigned through = 0;
+    for (uint64_t now = 500000; now < 510000; now++)
+        through += policy_allows(&rate, 10, 50, 100, now);
+    assert_in_range(through, 48, 50);
+    assert_true(policy_allows(&rate, 100, 50, 100, UINT64_MAX / 2)); /* long after */
+    assert_false(policy_allows(&rate, 1, 50, 100, UINT64_MAX / 2));
+    assert_false(policy_allows(&rate, 101, 50, 100, UINT64_MAX));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -85,6 +103,7 @@ int main(void)
         cmocka_unit_test(chance_spreads),
         cmocka_unit_test(gives_up),
         cmocka_unit_test(silence),
+        cmocka_unit_test(a_rate_lets_through_a_burst_and_then_so_much_a_second),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
