@@ -2,12 +2,15 @@
 there or forbidden, limits of files, ignored signals, no umask."""
 
 import os
+import pathlib
 import re
 import resource
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 
 import confine
 import pytest
@@ -81,12 +84,13 @@ def test_closed_standard_descriptors(closed):
 
 
 @pytest.mark.parametrize("program", ["strato-http", "strato-grpc"])
-def test_closed_standard_descriptors_of_the_single_servers(program, tmp_path):
+def test_closed_standard_descriptors_of_the_single_servers(program):
     port = 20000 + os.getpid() % 20000
+    directory = tempfile.mkdtemp(prefix="strato-", dir="/tmp")  # short, for the sockets in it
     process = subprocess.Popen(
-        [os.path.join(BIN, program), "--backend", "memory", "--port", str(port)], cwd=tmp_path,
+        [os.path.join(BIN, program), "--backend", "memory", "--port", str(port)], cwd=directory,
         preexec_fn=lambda: [os.close(number) for number in range(3)])
-    lock = tmp_path / "strato-run" / f"{program.split('-')[1]}-{port}" / "lock"
+    lock = pathlib.Path(directory, "strato-run", f"{program.split('-')[1]}-{port}", "lock")
     try:
         until(lock.exists, "lock")
         until(lambda: lock.read_text() == f"{process.pid}\n", "only the pid in it")
@@ -94,6 +98,7 @@ def test_closed_standard_descriptors_of_the_single_servers(program, tmp_path):
     finally:
         process.terminate()
         process.wait(20)
+        shutil.rmtree(directory)
 
 
 # ---- Signals that whoever started us had ignored ----
