@@ -43,6 +43,29 @@ class Faked(Strato):
         until(often, f"{count} x {pattern} in the log", timeout)
 
 
+class Prepared(Strato):
+    """Started after prepare() was called in the new process, or through words before the command."""
+
+    def __init__(self, settings=None, words=(), prepare=None, **options):
+        super().__init__(settings, **options)
+        self.words, self.prepare = list(words), prepare
+
+    def spawn(self):
+        path = self.write_config()
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [*self.words, self.program, "--config", path], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, cwd=self.directory, env=self.environment,
+                preexec_fn=self.prepare, start_new_session=True)
+
+    def fails(self, timeout=30):
+        self.spawn()
+        code = self.process.wait(timeout)
+        log = self.log()
+        self.remove()
+        return code, log
+
+
 def run(program, *arguments, **options):
     """Runs a program to its end: (exit code, standard output, standard error)."""
     done = subprocess.run([os.path.join(BIN, program), *arguments], capture_output=True, text=True,

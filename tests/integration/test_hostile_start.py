@@ -14,34 +14,11 @@ import tempfile
 
 import confine
 import pytest
-from faked import Faked
-from strato import BIN, Strato, until
+from faked import Faked, Prepared
+from strato import BIN, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BOTH = {"grpc": {"enabled": "yes", "workers": "1"}, "http": {"workers": "1"}}
-
-
-class Prepared(Strato):
-    """Started after prepare() was called in the new process, or through words before the command."""
-
-    def __init__(self, settings=None, words=(), prepare=None, **options):
-        super().__init__(settings, **options)
-        self.words, self.prepare = list(words), prepare
-
-    def spawn(self):
-        path = self.write_config()
-        with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(
-                [*self.words, self.program, "--config", path], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, cwd=self.directory, env=self.environment,
-                preexec_fn=self.prepare, start_new_session=True)
-
-    def fails(self, timeout=30):
-        self.spawn()
-        code = self.process.wait(timeout)
-        log = self.log()
-        self.remove()
-        return code, log
 
 
 def use(strato):

@@ -7,9 +7,10 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 
 import pytest
-from faked import Faked
+from faked import Faked, Prepared
 from strato import BIN, Strato, until
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
@@ -42,7 +43,7 @@ def remove_all(strato):
 
 def replace(strato):
     shutil.rmtree(strato.run_dir)
-    os.mkdir(strato.run_dir, 0o700)
+    os.makedirs(strato.run_dir, 0o700, exist_ok=True)  # it may be there again
 
 
 def move(strato):
@@ -89,11 +90,15 @@ def test_run_dir_is_made_anew(away):
 
 def test_hangup_has_it_made_anew_where_nothing_is_watched():
     """Without inotify: the signal does it at once, looking now and then does it later."""
-    with Faked() as strato:
-        os.rename(strato.run_dir, strato.run_dir + ".old")
-        os.mkdir(strato.run_dir, 0o700)
-        strato.process.send_signal(signal.SIGHUP)
-        until(lambda: serves(strato), "made anew")
+    words = [sys.executable, os.path.join(os.path.dirname(__file__), "confine.py"), "EPERM",
+             "inotify_init1"]
+    with Prepared(words=words) as strato:
+        for hang_up in (True, False):
+            shutil.rmtree(strato.run_dir)
+            os.mkdir(strato.run_dir, 0o700)
+            if hang_up:
+                strato.process.send_signal(signal.SIGHUP)
+            until(lambda: serves(strato), "made anew")
 
 
 def test_a_second_instance_on_an_emptied_directory_is_refused():
