@@ -83,6 +83,10 @@ const char *service_name(enum service service);
 
 enum { KEY_MAX = 480 }; /* longest key and longest set item, in bytes; the shortest is 1 */
 
+/* The number of a KVGet with which a worker asks whether the backend works: an engine may then
+ * answer whether it would take writes too. */
+enum { KV_GET_PROBE = 1 };
+
 /*
  * What is asked for. The views are borrowed from whoever made the request and must stay valid
  * until its reply.
@@ -91,13 +95,14 @@ struct request {
     enum op op;
     struct bytes key;   /* 1 to KEY_MAX bytes */
     struct bytes value; /* value of CacheSet and KVPut, item of SetAdd and SetRemove */
-    int64_t number;     /* amount of CounterIncrement; 0 or 1 for FlagSet */
+    int64_t number;     /* amount of CounterIncrement; 0 or 1 for FlagSet; KV_GET_PROBE */
     uint64_t expiry_ms; /* CacheSet: when it expires, ms since the epoch; 0 never */
 };
 
 /*
- * What came of it. value is borrowed from whoever made the reply; each use says how long it lives.
- * CacheGet, KVGet: the value. Set operations: the packed items (see set.h). Others: empty.
+ * What came of it. When it is STATUS_REFUSED or STATUS_UNAVAILABLE, value may be a text that says
+ * why, of printable ASCII. value is borrowed from whoever made the reply; each use says how long it
+ * lives. CacheGet, KVGet: the value. Set operations: the packed items (see set.h). Others: empty.
  */
 struct reply {
     enum status status;

@@ -22,6 +22,8 @@ static const struct status_info table[STATUS_COUNT] = {
     [STATUS_INTERNAL] = {"internal", 500, 13, "internal error"},
     [STATUS_RESTAGE] = {"restage", 500, 13, "the staged payload was lost"},
     [STATUS_RETRY] = {"retry", 503, 14, "busy; try again"},
+    [STATUS_REFUSED] = {"refused", 502, 9,
+                        "the backend refuses this; its settings must be changed"},
 };
 
 const struct status_info *status_info(enum status status)

@@ -23,6 +23,8 @@ enum status {
     STATUS_INTERNAL = 10,   /* a bug of ours; logged where it was noticed */
     STATUS_RESTAGE = 11,    /* store to worker only: the staged payload is gone, stage it again */
     STATUS_RETRY = 12,      /* reader only: a write is in the way, ask the store */
+    STATUS_REFUSED = 13,    /* the backend does not do this for us until somebody changes a setting;
+                             * nothing was changed; the reply's value says what it said */
     STATUS_COUNT
 };
 

@@ -182,6 +182,13 @@ static void check_sizes(struct rules *rules)
     }
 }
 
+static void check_redis(struct rules *rules)
+{
+    if (rules->conf->redis_cluster && rules->conf->redis_database > 0)
+        blame(rules, "redis", "database",
+              "database must be per-service or 0 with cluster = yes: a cluster has but one");
+}
+
 enum status conf_rules(const struct conf *conf, const struct conf_origin *origins,
                        const char *where, struct buffer *problems)
 {
@@ -189,6 +196,7 @@ enum status conf_rules(const struct conf *conf, const struct conf_origin *origin
     check_protocols(&rules);
     check_paths(&rules);
     check_sizes(&rules);
+    check_redis(&rules);
     return rules.status;
 }
 

@@ -59,6 +59,7 @@ struct conf {
     uint64_t disk_sync_interval_ms;
     char redis_url[CONF_TEXT_MAX];
     bool redis_cluster;
+    int redis_database; /* of all services; -1: each has its own */
     uint64_t redis_timeout_ms;
 };
 

@@ -25,6 +25,7 @@ enum conf_type {
     CONF_TIME,
     CONF_COUNT,
     CONF_WORKERS,
+    CONF_DATABASE, /* per-service, as -1, or a number */
     CONF_BACKEND,
     CONF_SERVICE, /* a backend; a service not named follows [strato] backend */
     CONF_LEVEL,
@@ -44,7 +45,7 @@ struct conf_key {
     const char *doc; /* one line */
 };
 
-enum { CONF_KEY_COUNT = 36 };
+enum { CONF_KEY_COUNT = 37 };
 extern const struct conf_key conf_keys[CONF_KEY_COUNT];
 
 /* The row of a key, or NULL. */

@@ -101,7 +101,10 @@ static bool parse_count(const struct conf_key *key, const char *text, uint64_t *
         *number_r <= key->max)
         return true;
     buffer_append_format(why, "must be %sa number from %" PRIu64 " to %" PRIu64,
-                         key->type == CONF_WORKERS ? "auto or " : "", key->min, key->max);
+                         key->type == CONF_WORKERS    ? "auto or "
+                         : key->type == CONF_DATABASE ? "per-service or "
+                                                      : "",
+                         key->min, key->max);
     return false;
 }
 
@@ -303,6 +306,17 @@ static bool parse_url(const char *text, char *field, struct buffer *why)
     return false;
 }
 
+static bool parse_database(const struct conf_key *key, const char *text, int *database,
+                           struct buffer *why)
+{
+    uint64_t number = 0;
+    bool each = strcmp(text, "per-service") == 0;
+    if (!each && !parse_count(key, text, &number, why))
+        return false;
+    *database = each ? -1 : (int)number;
+    return true;
+}
+
 /* Services without a line of their own follow the backend of [strato]. */
 static void follow_backend(struct conf *conf)
 {
@@ -360,6 +374,8 @@ bool conf_value_parse(const struct conf_key *key, const char *text, struct conf 
         return parse_count(key, text, field, why);
     case CONF_WORKERS:
         return parse_workers(key, text, field, why);
+    case CONF_DATABASE:
+        return parse_database(key, text, field, why);
     case CONF_BACKEND:
     case CONF_SERVICE:
     case CONF_LEVEL:
@@ -417,6 +433,12 @@ void conf_value_format(const struct conf_key *key, const struct conf *conf, stru
         break;
     case CONF_WORKERS:
         buffer_append_format(text, "%u", *(const unsigned *)field);
+        break;
+    case CONF_DATABASE:
+        if (*(const int *)field < 0)
+            buffer_append_text(text, "per-service");
+        else
+            buffer_append_format(text, "%d", *(const int *)field);
         break;
     case CONF_BACKEND:
     case CONF_SERVICE:

@@ -4,7 +4,6 @@
 #include "store/redis/answer.h"
 
 #include "proto/base/set.h"
-#include "store/bulk.h"
 
 static struct reply outcome(enum status status)
 {
@@ -148,7 +147,7 @@ static struct reply items(const struct redis_asked *asked, const redisReply *ans
         enum status status = pack(answer->element[i], scratch);
         if (status != STATUS_OK)
             return outcome(status);
-        if (scratch->len > asked->max_value * BULK_PER_CHANNEL)
+        if (scratch->len > asked->max_items)
             return outcome(STATUS_TOO_LARGE); /* more than may wait to be fetched */
     }
     return (struct reply){.value = buffer_bytes(scratch)};

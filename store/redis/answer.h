@@ -13,13 +13,15 @@ struct redis_asked {
     int64_t number; /* of the request */
     bool repeated;  /* it may have been carried out before, by an earlier sending */
     uint64_t max_value;
+    uint64_t max_items; /* bytes of a set's packed items */
 };
 
 /*
  * The reply to what was asked, for anything but an error (see fault.h). Its value points into what
  * Redis answered or into scratch. STATUS_WRONG_TYPE for what the operation cannot mean: a counter
  * that is no number, an item that is empty or too long; STATUS_TOO_LARGE for a value over
- * max_value; STATUS_INTERNAL for an answer of a kind that the command never has.
+ * max_value and a set over max_items; STATUS_INTERNAL for an answer of a kind that the command
+ * never has.
  */
 struct reply redis_answer(const struct redis_asked *asked, const redisReply *answer,
                           struct buffer *scratch);

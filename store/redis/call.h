@@ -21,6 +21,7 @@ struct redis_call {
     bool linked;            /* a link has it */
     bool answered;          /* but a link still has it */
     bool patient;           /* waits for a server that is away, until it is due */
+    bool asked;             /* a probe: a check has begun for it */
     bool repeated;          /* an earlier sending may have been carried out */
     struct bytes key;       /* as Redis is to see it */
     struct request request; /* its views, like key, are of what follows */

@@ -8,12 +8,22 @@
 
 #include "proto/base/log.h"
 
-/* The set as of the change itself, which SADD and SMEMBERS one after the other would not give. */
-#define SCRIPT(change)                                                                             \
-    "redis.call('" change "',KEYS[1],ARGV[1]) return redis.call('SMEMBERS',KEYS[1])"
+/* The set as of the change itself, which SREM and SMEMBERS one after the other would not give. */
+#define REMOVE "redis.call('SREM',KEYS[1],ARGV[1]) return redis.call('SMEMBERS',KEYS[1])"
+/* ARGV[2]: max_set. The items are counted only where their number leaves it open: each has 1 to 480
+ * bytes, and 2 more count. */
+#define ADD                                                                                        \
+    "local k,i,m=KEYS[1],ARGV[1],tonumber(ARGV[2])-#ARGV[1]-2 "                                    \
+    "local n=redis.call('SCARD',k) "                                                               \
+    "if n*482>m and redis.call('SISMEMBER',k,i)==0 then "                                          \
+    "local s=n*3 "                                                                                 \
+    "if s<=m then s=2*n for _,v in ipairs(redis.call('SMEMBERS',k)) do s=s+#v end end "            \
+    "if s>m then return redis.error_reply('TOOLARGE the set') end "                                \
+    "end "                                                                                         \
+    "redis.call('SADD',k,i) return redis.call('SMEMBERS',k)"
 
 /* What follows the word and the key. */
-enum tail { TAIL_NONE, TAIL_VALUE, TAIL_EXPIRING, TAIL_NUMBER };
+enum tail { TAIL_NONE, TAIL_VALUE, TAIL_EXPIRING, TAIL_NUMBER, TAIL_BOUNDED };
 
 static const struct {
     const char *word;
@@ -30,8 +40,8 @@ static const struct {
     [OP_KV_PUT] = {"SET", NULL, TAIL_VALUE},
     [OP_KV_DELETE] = {"DEL", NULL, TAIL_NONE},
     [OP_SET_GET] = {"SMEMBERS", NULL, TAIL_NONE},
-    [OP_SET_ADD] = {"EVAL", SCRIPT("SADD"), TAIL_VALUE},
-    [OP_SET_REMOVE] = {"EVAL", SCRIPT("SREM"), TAIL_VALUE},
+    [OP_SET_ADD] = {"EVAL", ADD, TAIL_BOUNDED},
+    [OP_SET_REMOVE] = {"EVAL", REMOVE, TAIL_VALUE},
 };
 
 static const struct {
@@ -64,35 +74,84 @@ static void add_text(struct redis_command *command, const char *word)
     add(command, word, strlen(word));
 }
 
-static void add_tail(struct redis_command *command, enum tail tail, const struct request *request,
-                     uint64_t now_wall_ms)
+/* Redis adds its own clock to it, which must not leave int64. */
+static uint64_t time_left(uint64_t expiry_ms, uint64_t now_wall_ms)
 {
-    uint64_t left = request->expiry_ms > now_wall_ms ? request->expiry_ms - now_wall_ms : 1;
-    if (tail == TAIL_VALUE || tail == TAIL_EXPIRING)
+    static const uint64_t most = 1ull << 53;
+    uint64_t left = expiry_ms > now_wall_ms ? expiry_ms - now_wall_ms : 1;
+    return left < most ? left : most;
+}
+
+static void add_tail(struct redis_command *command, enum tail tail, const struct request *request,
+                     const struct redis_terms *terms)
+{
+    if (tail == TAIL_VALUE || tail == TAIL_EXPIRING || tail == TAIL_BOUNDED)
         add(command, request->value.data, request->value.len);
     if (tail == TAIL_NUMBER)
         snprintf(command->number, sizeof command->number, "%" PRId64, request->number);
+    if (tail == TAIL_BOUNDED)
+        snprintf(command->number, sizeof command->number, "%" PRIu64, terms->max_set);
     if (tail == TAIL_EXPIRING && request->expiry_ms) {
         add_text(command, "PX");
-        snprintf(command->number, sizeof command->number, "%" PRIu64, left);
+        snprintf(command->number, sizeof command->number, "%" PRIu64,
+                 time_left(request->expiry_ms, terms->now_wall_ms));
     }
     if (command->number[0])
         add_text(command, command->number);
 }
 
-void redis_command_make(struct redis_command *command, const struct request *request,
-                        struct bytes key, uint64_t now_wall_ms)
+static void begin(struct redis_command *command, const char *word, const char *script)
 {
-    const char *script = rows[request->op].script;
-    if (!rows[request->op].word)
-        panic("operation %d has no Redis command", (int)request->op);
     command->count = 0;
     command->number[0] = '\0';
-    add_text(command, rows[request->op].word);
+    add_text(command, word);
     if (script) {
         add_text(command, script);
         add_text(command, "1");
     }
+}
+
+void redis_command_make(struct redis_command *command, const struct request *request,
+                        struct bytes key, const struct redis_terms *terms)
+{
+    if (!rows[request->op].word)
+        panic("operation %d has no Redis command", (int)request->op);
+    begin(command, rows[request->op].word, rows[request->op].script);
     add(command, key.data, key.len);
-    add_tail(command, rows[request->op].tail, request, now_wall_ms);
+    add_tail(command, rows[request->op].tail, request, terms);
+}
+
+/* ---- Trying ---- */
+
+enum { TRIES = 3, TRY_WORDS = 3 };
+
+/* What follows the key makes no sense, or the key does not exist. */
+static const struct {
+    const char *word, *script;
+    const char *rest[TRY_WORDS];
+} tries[SERVICE_COUNT][TRIES] = {
+    [SERVICE_CACHE] = {{"GET", NULL, {NULL}}, {"SET", NULL, {"", "NX", "XX"}}},
+    [SERVICE_COUNTER] = {{"GET", NULL, {NULL}}, {"INCRBY", NULL, {"nothing"}}},
+    [SERVICE_FLAG] = {{"GET", NULL, {NULL}}, {"SET", NULL, {"", "NX", "XX"}}},
+    [SERVICE_KV] = {{"GET", NULL, {NULL}}, {"SET", NULL, {"", "NX", "XX"}}, {"DEL", NULL, {NULL}}},
+    [SERVICE_SET] = {{"SMEMBERS", NULL, {NULL}}, {"EVAL", REMOVE, {"nothing"}}},
+};
+
+bool redis_command_try(struct redis_command *command, enum service service, unsigned number,
+                       struct bytes key)
+{
+    if (number >= TRIES || !tries[service][number].word)
+        return false;
+    begin(command, tries[service][number].word, tries[service][number].script);
+    add(command, key.data, key.len);
+    for (int i = 0; i < TRY_WORDS && tries[service][number].rest[i]; i++)
+        add_text(command, tries[service][number].rest[i]);
+    return true;
+}
+
+struct bytes redis_command_try_key(const char *prefix, unsigned tag, char *key)
+{
+    int len = snprintf(key, REDIS_TRY_KEY_MAX, "%s{%u}strato-tries-this:", prefix, tag);
+    memset(key + len, '-', (size_t)(REDIS_TRY_KEY_MAX - len));
+    return (struct bytes){(const uint8_t *)key, REDIS_TRY_KEY_MAX};
 }

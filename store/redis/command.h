@@ -11,7 +11,7 @@
 #include "proto/base/op.h"
 
 enum {
-    REDIS_WORDS_MAX = 5,
+    REDIS_WORDS_MAX = 6,
     REDIS_PREFIX_MAX = 8, /* "counter:" */
 };
 
@@ -23,14 +23,31 @@ struct redis_command {
     char number[24];
 };
 
-/* Where a service's data are: its database on a single server, and what its keys begin with on a
- * cluster, which has only one database. */
+/* Where a service's data are: its database where each has one of its own, and what its keys begin
+ * with where all share one, as on a cluster. */
 unsigned redis_database(enum service service);
 const char *redis_prefix(enum service service);
 
-/* key: as Redis is to see it. now_wall_ms: a moment of expiry is sent as what is left of it,
- * because the clock of Redis may be another. */
+struct redis_terms {
+    uint64_t now_wall_ms; /* a moment of expiry is sent as what is left of it, because the clock of
+                           * Redis may be another */
+    uint64_t max_set;     /* see [strato] max_set: the script refuses what would be larger */
+};
+
+/* key: as Redis is to see it. */
 void redis_command_make(struct redis_command *command, const struct request *request,
-                        struct bytes key, uint64_t now_wall_ms);
+                        struct bytes key, const struct redis_terms *terms);
+
+/*
+ * The commands that a service needs, each in a form that changes nothing, to learn whether Redis
+ * would carry them out: what it refuses (a replica, no permission, no room on its disk) it refuses
+ * before it looks at the rest. False when the service has no more than number of them.
+ */
+bool redis_command_try(struct redis_command *command, enum service service, unsigned number,
+                       struct bytes key);
+enum { REDIS_TRY_KEY_MAX = REDIS_PREFIX_MAX + KEY_MAX + 32 };
+/* A key for it that cannot be anybody's, because it is too long. On a cluster it is in the slot of
+ * "{tag}". key: REDIS_TRY_KEY_MAX bytes. */
+struct bytes redis_command_try_key(const char *prefix, unsigned tag, char *key);
 
 #endif

@@ -17,20 +17,25 @@ static const struct row {
     {FAULT_ASK, "ASK "},
     {FAULT_WAIT, "TRYAGAIN "},
     {FAULT_WAIT, "CLUSTERDOWN "},
-    {FAULT_WAIT, "LOADING "},
-    {FAULT_WAIT, "MASTERDOWN "},
     {FAULT_WAIT, "BUSY "},
+    {FAULT_ELSEWHERE, "LOADING "},
+    {FAULT_ELSEWHERE, "MASTERDOWN "},
     {FAULT_FULL, "OOM "},
     {FAULT_READ_ONLY, "READONLY "},
     {FAULT_SUSPENDED, "MISCONF "},
     {FAULT_SUSPENDED, "NOREPLICAS "},
-    {FAULT_ACCESS, "NOAUTH "},
-    {FAULT_ACCESS, "WRONGPASS "},
+    {FAULT_LOGIN, "NOAUTH "},
+    {FAULT_LOGIN, "WRONGPASS "},
     {FAULT_ACCESS, "NOPERM "},
     {FAULT_ACCESS, "DENIED "},
+    {FAULT_ACCESS, "ERR unknown command"},
+    {FAULT_ACCESS, "ERR DB index is out of range"},
+    {FAULT_ACCESS, "ERR max number of clients"},
+    {FAULT_ACCESS, "ERR The user executing the script can't run this command"},
     {FAULT_WRONG_TYPE, "WRONGTYPE "},
     {FAULT_WRONG_TYPE, "ERR value is not an integer"},
     {FAULT_RANGE, "ERR increment or decrement would overflow"},
+    {FAULT_TOO_LARGE, "TOOLARGE "},
 };
 
 static const struct {
@@ -41,12 +46,15 @@ static const struct {
     [FAULT_MOVED] = {"moved", STATUS_UNAVAILABLE},
     [FAULT_ASK] = {"ask", STATUS_UNAVAILABLE},
     [FAULT_WAIT] = {"wait", STATUS_UNAVAILABLE},
+    [FAULT_ELSEWHERE] = {"elsewhere", STATUS_UNAVAILABLE},
     [FAULT_FULL] = {"full", STATUS_FULL},
     [FAULT_READ_ONLY] = {"read_only", STATUS_UNAVAILABLE},
     [FAULT_SUSPENDED] = {"suspended", STATUS_UNAVAILABLE},
-    [FAULT_ACCESS] = {"access", STATUS_UNAVAILABLE},
+    [FAULT_LOGIN] = {"login", STATUS_REFUSED},
+    [FAULT_ACCESS] = {"access", STATUS_REFUSED},
     [FAULT_WRONG_TYPE] = {"wrong_type", STATUS_WRONG_TYPE},
     [FAULT_RANGE] = {"range", STATUS_OUT_OF_RANGE},
+    [FAULT_TOO_LARGE] = {"too_large", STATUS_TOO_LARGE},
 };
 
 static const struct row *row_of(struct bytes text)
@@ -84,6 +92,28 @@ const char *redis_fault_name(enum redis_fault fault)
     return faults[fault].name;
 }
 
+const char *redis_fault_text(struct bytes text, char *out, size_t size)
+{
+    static const char words[] = ", with args";
+    const uint8_t *end = memmem(text.data, text.len, words, sizeof words - 1);
+    size_t len = end ? (size_t)(end - text.data) : text.len;
+    if (len > size - 1)
+        len = size - 1;
+    for (size_t i = 0; i < len; i++)
+        out[i] = text.data[i] >= ' ' && text.data[i] <= '~' ? (char)text.data[i] : '?';
+    out[len] = '\0';
+    return out;
+}
+
+bool redis_host_valid(struct bytes host)
+{
+    for (size_t i = 0; i < host.len; i++)
+        if (!((host.data[i] | 0x20) >= 'a' && (host.data[i] | 0x20) <= 'z') &&
+            !(host.data[i] >= '0' && host.data[i] <= ':') && !strchr(".-_%", host.data[i]))
+            return false;
+    return host.len < REDIS_HOST_MAX && !memchr(host.data, '\0', host.len);
+}
+
 bool redis_fault_target(struct bytes text, struct redis_target *target_r)
 {
     char copy[REDIS_HOST_MAX + 32];
@@ -102,7 +132,9 @@ bool redis_fault_target(struct bytes text, struct redis_target *target_r)
         return false;
     unsigned long port = strtoul(colon + 1, &end, 10);
     *colon = '\0';
+    if (!redis_host_valid(bytes_of(host)))
+        return false;
     *target_r = (struct redis_target){.slot = (unsigned)slot, .port = (uint16_t)port};
-    snprintf(target_r->host, sizeof target_r->host, "%s", host);
+    snprintf(target_r->host, sizeof target_r->host, "%.*s", REDIS_HOST_MAX - 1, host);
     return !*end && port >= 1 && port <= UINT16_MAX;
 }

@@ -13,13 +13,16 @@ enum redis_fault {
     FAULT_OTHER,      /* not foreseen */
     FAULT_MOVED,      /* another node has the slot; redis_fault_target() */
     FAULT_ASK,        /* another node has this key, while its slot is on its way there */
-    FAULT_WAIT,       /* not now: it loads, the cluster is down or electing, a script runs */
+    FAULT_WAIT,       /* not now: the cluster is down or electing, a script runs */
+    FAULT_ELSEWHERE,  /* not by this server: it loads its data, or is a replica without a master */
     FAULT_FULL,       /* maxmemory is reached */
     FAULT_READ_ONLY,  /* a replica */
     FAULT_SUSPENDED,  /* takes no writes for now: cannot save, or too few replicas */
-    FAULT_ACCESS,     /* no or a wrong password, or no permission */
+    FAULT_LOGIN,      /* no or a wrong password */
+    FAULT_ACCESS,     /* what it never does for us: no permission, no such command or database */
     FAULT_WRONG_TYPE, /* the key holds something else */
     FAULT_RANGE,      /* the sum leaves int64 */
+    FAULT_TOO_LARGE,  /* the set would be larger than max_set, or the answer is than it may be */
     FAULT_COUNT
 };
 
@@ -30,6 +33,11 @@ enum status redis_fault_status(enum redis_fault fault);
 /* For logs and metrics: "moved", "full". */
 const char *redis_fault_name(enum redis_fault fault);
 
+enum { REDIS_TEXT_MAX = 256 };
+/* The text of an error as it can be shown: one line of ASCII, at most size - 1 bytes, without the
+ * words of the command, which Redis repeats when it does not know it. Returns out. */
+const char *redis_fault_text(struct bytes text, char *out, size_t size);
+
 enum { REDIS_HOST_MAX = 256 };
 
 struct redis_target {
@@ -38,6 +46,8 @@ struct redis_target {
     uint16_t port;
 };
 
+/* Whether it can be the name or address of a host. */
+bool redis_host_valid(struct bytes host);
 /* Reads "MOVED 3999 127.0.0.1:6381" or the same with ASK. False when it is garbled. */
 bool redis_fault_target(struct bytes text, struct redis_target *target_r);
 

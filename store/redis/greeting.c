@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "store/redis/fault.h"
+
 static void say(struct redis_greeting *greeting, redisContext *context, int count,
                 const char *const *words)
 {
@@ -25,27 +27,73 @@ void redis_greeting_say(struct redis_greeting *greeting, redisContext *context,
     const char *name[] = {"CLIENT", "SETNAME", "strato"};
     const char *select[] = {"SELECT", number};
     const char *ping[] = {"PING"};
-    *greeting = (struct redis_greeting){0};
+    *greeting = (struct redis_greeting){.password = url->password, .database = database};
     if (url->user[0])
         say(greeting, context, 3, as_user);
     else if (url->password[0])
         say(greeting, context, 2, as_default);
     say(greeting, context, 3, name);
-    if (database != REDIS_DATABASE_CLUSTER)
+    if (database > 0)
         say(greeting, context, 2, select);
     say(greeting, context, 1, ping);
 }
 
-bool redis_greeting_hear(struct redis_greeting *greeting, const redisReply *answer, char *reason,
-                         size_t reason_size)
+static bool begins(struct bytes text, const char *with)
+{
+    return text.len >= strlen(with) && memcmp(text.data, with, strlen(with)) == 0;
+}
+
+/* Whether an error does not matter here. A name for CLIENT LIST is a courtesy, so only what Redis
+ * says to every connection counts; and a Redis that takes no writes still has what is read. */
+static bool is_harmless(const char *step, struct bytes text)
+{
+    enum redis_fault fault = redis_fault_of(text);
+    if (strcmp(step, "CLIENT") == 0)
+        return !begins(text, "ERR max number of clients") && !begins(text, "DENIED ");
+    return strcmp(step, "PING") == 0 && (fault == FAULT_SUSPENDED || fault == FAULT_READ_ONLY);
+}
+
+/* What to do about it, where we know. */
+static const char *advice(const char *step, struct bytes text)
+{
+    if (memmem(text.data, text.len, "cluster mode", 12))
+        return "; it is a cluster: set cluster = yes in [redis]";
+    if (strcmp(step, "SELECT") == 0)
+        return "; where there is but one database, set database = 0 in [redis]";
+    return "";
+}
+
+/* A server that does not know AUTH may repeat the password: then only the first word is shown. */
+static void hide(const char *password, char *said)
+{
+    if (!password[0] || !strstr(said, password))
+        return;
+    said[strcspn(said, " ")] = '\0';
+    if (strstr(said, password))
+        said[0] = '\0';
+    strcat(said, "...");
+}
+
+static void explain(const struct redis_greeting *greeting, const char *step, struct bytes text,
+                    char *reason, size_t reason_size)
+{
+    char said[REDIS_TEXT_MAX + sizeof "..."], number[16] = "";
+    redis_fault_text(text, said, REDIS_TEXT_MAX);
+    hide(greeting->password, said);
+    if (strcmp(step, "SELECT") == 0)
+        snprintf(number, sizeof number, " %d", greeting->database);
+    snprintf(reason, reason_size, "%s%s: %s%s", step, number, said, advice(step, text));
+}
+
+enum status redis_greeting_hear(struct redis_greeting *greeting, const redisReply *answer,
+                                char *reason, size_t reason_size)
 {
     const char *step = greeting->steps[greeting->next++];
-    bool refused = answer->type == REDIS_REPLY_ERROR;
-    if (!refused || strcmp(step, "CLIENT") == 0)
-        return true; /* a name for CLIENT LIST is a courtesy */
-    if (strstr(answer->str, "cluster mode"))
-        snprintf(reason, reason_size, "it is a cluster; set cluster = yes in [redis]");
-    else
-        snprintf(reason, reason_size, "%s: %s", step, answer->str);
-    return false;
+    struct bytes text = {(const uint8_t *)answer->str, answer->len};
+    if (answer->type != REDIS_REPLY_ERROR || is_harmless(step, text))
+        return STATUS_OK;
+    explain(greeting, step, text, reason, reason_size);
+    enum redis_fault fault = redis_fault_of(text);
+    bool passes = fault == FAULT_WAIT || fault == FAULT_ELSEWHERE || fault == FAULT_SUSPENDED;
+    return passes ? STATUS_UNAVAILABLE : STATUS_REFUSED;
 }

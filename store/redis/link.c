@@ -4,7 +4,7 @@
  *
  * DIAGNOSTICS  Says once that a server is away and why, and once that it is back.
  */
-#include "store/redis/link.h"
+#include "store/redis/link_state.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -13,57 +13,23 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
-#include "store/redis/fault.h"
-#include "store/redis/greeting.h"
-#include "store/redis/resolve.h"
 
-#define MS              1000000ull
-#define STALLED_MAX_NS  (60000 * MS)
-#define RESOLVE_POLL_NS (5 * MS)
 /* A connection that ends sooner than this after it came up is not made again at once. */
-#define STEADY_NS (100 * MS)
+#define STEADY_NS (100 * REDIS_MS)
+#define QUIET_NS  (10000 * REDIS_MS) /* between two losses that are logged */
 
 enum {
-    READS_MAX = 64,    /* reads of one link before the next has its turn */
-    READ_SIZE = 16384, /* what redisBufferRead() takes at most */
+    READS_MAX = 64, /* reads of one link before the next has its turn */
+    READ_SIZE = 16384,
+    GREETING_MAX = 16384, /* memory for one answer until it is up */
     /* Unacknowledged for this long means the machine is gone; a stopped Redis still acknowledges.
      */
     DEAD_MS = 3000,
 };
-
-enum state { LINK_AWAY, LINK_RESOLVING, LINK_CONNECTING, LINK_GREETING, LINK_UP };
-
-struct redis_link {
-    struct redis_link_options options;
-    char host[REDIS_HOST_MAX];
-    char name[REDIS_HOST_MAX + 32]; /* for the log */
-    enum state state;
-    bool stalled;
-    bool wants_write;  /* EPOLLOUT is asked for */
-    bool complained;   /* the log knows that it is away */
-    unsigned failures; /* since it was last up */
-    unsigned attempts; /* since ever: another address each time */
-    uint64_t look_ns;  /* AWAY: when to try again; RESOLVING to GREETING: when to give up */
-    uint64_t up_ns;
-    uint32_t random;
-    struct redis_resolve *resolve;
-    redisContext *context; /* NULL while AWAY or RESOLVING */
-    struct redis_greeting greeting;
-    struct redis_item *first, **last;
-    uint64_t appended; /* bytes ever given to the context */
-    uint64_t written;  /* of these, to the socket */
-};
-
-uint64_t redis_backoff_ns(unsigned failures, uint32_t random)
-{
-    uint64_t most = failures > 7 ? 800 * MS : (10 * MS) << (failures - 1);
-    if (most > 800 * MS)
-        most = 800 * MS;
-    return most - most / 2 * (random % 1024) / 1024;
-}
 
 /* ---- Its state ---- */
 
@@ -73,11 +39,11 @@ struct redis_link *redis_link_open(const struct redis_link_options *options)
     if (!link)
         panic("out of memory");
     link->options = *options;
-    snprintf(link->host, sizeof link->host, "%s", options->host);
+    redis_peer_open(&link->peer, options->host);
     if (options->database == REDIS_DATABASE_CLUSTER)
-        snprintf(link->name, sizeof link->name, "%s:%u", link->host, options->port);
+        snprintf(link->name, sizeof link->name, "%s:%u", link->peer.host, options->port);
     else
-        snprintf(link->name, sizeof link->name, "%s:%u/%d", link->host, options->port,
+        snprintf(link->name, sizeof link->name, "%s:%u/%d", link->peer.host, options->port,
                  options->database);
     link->last = &link->first;
     link->random = (uint32_t)(clock_ns() ^ (uintptr_t)link);
@@ -86,17 +52,19 @@ struct redis_link *redis_link_open(const struct redis_link_options *options)
 
 static void disconnect(struct redis_link *link)
 {
-    redis_resolve_end(&link->resolve);
     if (link->context)
         redisFree(link->context); /* closing takes it out of the epoll set */
     link->context = NULL;
+    redis_intake_close(&link->intake);
+    link->renewing[0] = '\0';
+    link->is_new = false;
     link->wants_write = false;
     link->stalled = false;
 }
 
 const char *redis_link_host(const struct redis_link *link)
 {
-    return link->host;
+    return link->peer.host;
 }
 
 uint16_t redis_link_port(const struct redis_link *link)
@@ -106,7 +74,7 @@ uint16_t redis_link_port(const struct redis_link *link)
 
 bool redis_link_ready(const struct redis_link *link)
 {
-    return link->state == LINK_UP && !link->stalled;
+    return link->state == LINK_UP && !link->stalled && !link->renewing[0];
 }
 
 bool redis_link_stalled(const struct redis_link *link)
@@ -124,6 +92,41 @@ bool redis_link_idle(const struct redis_link *link)
     return !link->first;
 }
 
+/* ---- What is wrong ---- */
+
+enum status redis_link_trouble(const struct redis_link *link, const char **why_r)
+{
+    *why_r = link->why;
+    return link->trouble;
+}
+
+void redis_link_set_trouble(struct redis_link *link, enum status trouble, const char *why)
+{
+    link->trouble = trouble;
+    snprintf(link->why, sizeof link->why, "%s", why);
+    if (trouble == STATUS_OK)
+        link->renewals = 0;
+}
+
+bool redis_link_renew(struct redis_link *link, const char *reason, uint64_t now_ns)
+{
+    if (link->state != LINK_UP || link->renewing[0])
+        return true;
+    if (link->renewals >= link->peer.addresses && now_ns < link->renewed_ns + REDIS_RENEW_NS)
+        return false;
+    link->renewals++;
+    link->renewed_ns = now_ns;
+    snprintf(link->renewing, sizeof link->renewing, "%s", reason);
+    return true;
+}
+
+bool redis_link_is_new(struct redis_link *link)
+{
+    bool is_new = link->is_new;
+    link->is_new = false;
+    return is_new;
+}
+
 /* ---- The end of a connection ---- */
 
 static struct redis_item *take_first(struct redis_link *link)
@@ -136,8 +139,30 @@ static struct redis_item *take_first(struct redis_link *link)
     return item;
 }
 
-/* Every command that was under way is told; when to try again depends on what went before. */
-static void end(struct redis_link *link, uint64_t now, const char *reason)
+/* A server that takes us and loses us again and again must not fill the log. */
+static void say_lost(struct redis_link *link, uint64_t now, const char *reason)
+{
+    if (now < link->quiet_ns || (link->renewing[0] && link->trouble != STATUS_OK))
+        return; /* or who has said the trouble has said this */
+    link->quiet_ns = now + QUIET_NS;
+    if (link->renewing[0])
+        log_info("redis %s: connecting again: %s", link->name, reason);
+    else
+        log_info("redis %s: the connection is lost: %s", link->name, reason);
+}
+
+static void say_away(struct redis_link *link, const char *reason)
+{
+    if (link->failures <= 1 || link->complained)
+        return;
+    if (link->trouble == STATUS_REFUSED)
+        log_error("redis %s refuses us: %s", link->name, reason);
+    else
+        log_warn("redis %s is away: %s", link->name, reason);
+    link->complained = true;
+}
+
+void redis_link_end(struct redis_link *link, uint64_t now, const char *reason)
 {
     bool was_up = link->state == LINK_UP;
     uint64_t written = link->written;
@@ -145,12 +170,12 @@ static void end(struct redis_link *link, uint64_t now, const char *reason)
         link->options.figures->losses++;
     else
         link->failures++;
-    if (was_up) {
-        log_info("redis %s: the connection is lost: %s", link->name, reason);
-    } else if (link->failures > 1 && !link->complained) {
-        log_warn("redis %s is away: %s", link->name, reason);
-        link->complained = true;
-    }
+    if (was_up)
+        say_lost(link, now, reason);
+    else
+        say_away(link, reason);
+    if (link->state < LINK_GREETING && link->trouble == STATUS_REFUSED)
+        redis_link_set_trouble(link, STATUS_OK, ""); /* who is away refuses nothing */
     disconnect(link);
     link->state = LINK_AWAY;
     link->random = link->random * 1664525u + 1013904223u;
@@ -173,7 +198,8 @@ void redis_link_close(struct redis_link **link)
 {
     (*link)->complained = true; /* nobody need know */
     (*link)->state = LINK_AWAY;
-    end(*link, 0, "closed");
+    redis_link_end(*link, 0, "closed");
+    redis_peer_close(&(*link)->peer);
     free(*link);
     *link = NULL;
 }
@@ -216,7 +242,7 @@ void redis_link_flush(struct redis_link *link)
     do {
         before = sdslen(link->context->obuf);
         if (redisBufferWrite(link->context, &all) != REDIS_OK) {
-            end(link, clock_ns(), link->context->errstr);
+            redis_link_end(link, clock_ns(), link->context->errstr);
             return;
         }
         after = sdslen(link->context->obuf);
@@ -228,14 +254,16 @@ void redis_link_flush(struct redis_link *link)
 
 /* ---- Coming up ---- */
 
-static void connect_to(struct redis_link *link, const char *address, uint64_t now)
+static void connect_to_peer(struct redis_link *link, uint64_t now)
 {
-    redisContext *context = link->context = redisConnectNonBlock(address, link->options.port);
+    redisContext *context = link->context =
+        redisConnectNonBlock(link->peer.address, link->options.port);
     if (!context)
         panic("out of memory");
     link->state = LINK_CONNECTING;
+    redis_intake_open(&link->intake, GREETING_MAX, GREETING_MAX);
     if (context->err) {
-        end(link, now, context->errstr);
+        redis_link_end(link, now, context->errstr);
         return;
     }
     unsigned dead_ms = DEAD_MS;
@@ -244,32 +272,21 @@ static void connect_to(struct redis_link *link, const char *address, uint64_t no
     watch(link, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
 }
 
-static void start(struct redis_link *link, uint64_t now)
+void redis_link_look_up(struct redis_link *link, uint64_t now)
 {
-    link->attempts++;
-    link->look_ns = now + link->options.timeout_ns;
-    if (redis_is_address(link->host)) {
-        connect_to(link, link->host, now);
-        return;
-    }
-    link->state = LINK_RESOLVING;
-    link->resolve = redis_resolve_start(link->host);
-    if (!link->resolve)
-        end(link, now, "its name cannot be looked up");
+    char reason[400];
+    enum status status = redis_peer_find(&link->peer, reason, sizeof reason);
+    if (status == STATUS_OK)
+        connect_to_peer(link, now);
+    else if (status != STATUS_RETRY)
+        redis_link_end(link, now, reason);
 }
 
-static void look_up(struct redis_link *link, uint64_t now)
+void redis_link_start(struct redis_link *link, uint64_t now)
 {
-    char address[REDIS_ADDRESS_MAX], reason[400];
-    enum status status =
-        redis_resolve_poll(link->resolve, link->attempts, address, reason, sizeof reason);
-    if (status == STATUS_RETRY)
-        return;
-    redis_resolve_end(&link->resolve);
-    if (status == STATUS_OK)
-        connect_to(link, address, now);
-    else
-        end(link, now, reason);
+    link->look_ns = now + link->options.timeout_ns;
+    link->state = LINK_RESOLVING;
+    redis_link_look_up(link, now);
 }
 
 static void connected(struct redis_link *link, uint64_t now)
@@ -279,7 +296,7 @@ static void connected(struct redis_link *link, uint64_t now)
     if (getsockopt(link->context->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
         error = errno;
     if (error) {
-        end(link, now, strerror(error));
+        redis_link_end(link, now, strerror(error));
         return;
     }
     link->state = LINK_GREETING;
@@ -287,25 +304,39 @@ static void connected(struct redis_link *link, uint64_t now)
     redis_link_flush(link);
 }
 
-static void greeted(struct redis_link *link, const redisReply *answer, uint64_t now)
+static void came_up(struct redis_link *link, uint64_t now)
 {
-    char reason[400];
-    if (!redis_greeting_hear(&link->greeting, answer, reason, sizeof reason)) {
-        end(link, now, reason);
-        return;
-    }
-    if (!redis_greeting_over(&link->greeting))
-        return;
     link->state = LINK_UP;
+    link->is_new = true;
+    link->intake.limit = link->options.answer_max;
+    link->intake.string_max = link->options.string_max;
     link->appended = link->written = 0;
     link->failures = 0;
     link->up_ns = now;
+    link->look_ns = now + REDIS_LOOK_NS;
     link->options.figures->connects++;
     if (link->complained)
         log_info("redis %s is back", link->name);
     else
         log_debug("redis %s is connected", link->name);
     link->complained = false;
+}
+
+static void greeted(struct redis_link *link, const redisReply *answer, uint64_t now)
+{
+    char reason[sizeof link->why];
+    enum status status = redis_greeting_hear(&link->greeting, answer, reason, sizeof reason);
+    if (status == STATUS_OK && !redis_greeting_over(&link->greeting))
+        return;
+    if (status == STATUS_OK) {
+        came_up(link, now);
+        return;
+    }
+    if (status == STATUS_REFUSED && strcmp(reason, link->why) != 0) {
+        redis_link_set_trouble(link, STATUS_REFUSED, reason);
+        link->complained = false;
+    }
+    redis_link_end(link, now, reason);
 }
 
 /* ---- Reading ---- */
@@ -319,8 +350,9 @@ static void answered(struct redis_link *link, const redisReply *answer, uint64_t
     if (link->state == LINK_GREETING) {
         greeted(link, answer, now);
     } else if (!link->first) {
-        end(link, now,
-            answer->type == REDIS_REPLY_ERROR ? answer->str : "it says what nobody asked");
+        redis_link_end(link, now,
+                       answer->type == REDIS_REPLY_ERROR ? answer->str
+                                                         : "it says what nobody asked");
     } else if (link->first->asking) {
         link->first->asking = false;
     } else {
@@ -332,30 +364,32 @@ static void answered(struct redis_link *link, const redisReply *answer, uint64_t
 /* Answers as they are complete. False when the connection ended. */
 static bool parse(struct redis_link *link, uint64_t now)
 {
-    void *answer;
+    redisReply *answer;
     do {
-        if (redisGetReplyFromReader(link->context, &answer) != REDIS_OK) {
-            end(link, now, link->context->errstr);
-            return false;
-        }
-        if (!answer)
-            return true;
+        enum redis_intake_result result = redis_intake_next(&link->intake, &answer);
+        if (result == INTAKE_BROKEN)
+            redis_link_end(link, now, redis_intake_error(&link->intake));
+        if (result != INTAKE_ANSWER)
+            return result == INTAKE_MORE;
         answered(link, answer, now);
-        freeReplyObject(answer);
+        redis_intake_free(answer);
     } while (link->context);
     return false;
 }
 
 static void read_answers(struct redis_link *link, uint64_t now)
 {
+    static char piece[READ_SIZE];
     for (int i = 0; i < READS_MAX; i++) {
-        size_t before = link->context->reader->len;
-        if (redisBufferRead(link->context) != REDIS_OK) {
-            end(link, now, link->context->errstr);
+        ssize_t got = read(link->context->fd, piece, sizeof piece);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (got <= 0) {
+            redis_link_end(link, now, got < 0 ? strerror(errno) : "the server closed it");
             return;
         }
-        bool more = link->context->reader->len - before == READ_SIZE;
-        if (!parse(link, now) || !more)
+        redis_intake_feed(&link->intake, piece, (size_t)got);
+        if (!parse(link, now) || got < (ssize_t)sizeof piece)
             return;
     }
 }
@@ -370,37 +404,4 @@ void redis_link_event(struct redis_link *link, uint32_t events, uint64_t now_ns)
         redis_link_flush(link);
     if (link->context && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
         read_answers(link, now_ns);
-}
-
-/* ---- Time ---- */
-
-static uint64_t tend_up(struct redis_link *link, uint64_t now)
-{
-    if (!link->first)
-        return UINT64_MAX;
-    uint64_t due = link->first->due_ns;
-    if (now < due)
-        return due;
-    if (!link->stalled)
-        log_warn("redis %s is up but does not answer", link->name);
-    link->stalled = true;
-    if (now < due + STALLED_MAX_NS)
-        return due + STALLED_MAX_NS;
-    end(link, now, "no answer for too long");
-    return now;
-}
-
-uint64_t redis_link_tend(struct redis_link *link, uint64_t now_ns)
-{
-    if (link->state == LINK_UP)
-        return tend_up(link, now_ns);
-    if (link->state == LINK_RESOLVING)
-        look_up(link, now_ns);
-    if (now_ns >= link->look_ns) {
-        if (link->state == LINK_AWAY)
-            start(link, now_ns);
-        else
-            end(link, now_ns, "it does not answer in time");
-    }
-    return link->state == LINK_RESOLVING ? now_ns + RESOLVE_POLL_NS : link->look_ns;
 }

@@ -9,6 +9,11 @@
  * when answers come. (What was sent on it is then carried out before anything sent later, which a
  * new connection could not promise.) Only one stalled for a minute is given up: something between
  * us and Redis must have lost it.
+ *
+ * A name is looked up at each attempt, and another of its addresses is taken each time. While a
+ * connection is up its name is looked up now and then: when it no longer has the address that we
+ * are connected to, the connection is renewed: it takes no more, and when all is answered it ends
+ * and is made again. So is one whose server says that it is the wrong one.
  */
 #ifndef STRATO_STORE_REDIS_LINK_H
 #define STRATO_STORE_REDIS_LINK_H
@@ -47,6 +52,7 @@ struct redis_link_options {
     uint16_t port;
     int database; /* or REDIS_DATABASE_CLUSTER */
     uint64_t timeout_ns;
+    uint64_t string_max, answer_max;    /* see intake.h */
     struct redis_link_figures *figures; /* borrowed for good */
 };
 
@@ -64,6 +70,21 @@ bool redis_link_stalled(const struct redis_link *link);
 /* Not ready, and nothing says that it soon will be: do not wait for it. */
 bool redis_link_hopeless(const struct redis_link *link);
 bool redis_link_idle(const struct redis_link *link);
+
+/*
+ * What is wrong with the server, as far as is known: STATUS_OK: nothing. STATUS_REFUSED: it refuses
+ * us, or some of our commands, for good. STATUS_UNAVAILABLE: it takes no writes now. why_r: valid
+ * until the next call for this link.
+ */
+enum status redis_link_trouble(const struct redis_link *link, const char **why_r);
+/* Says so; STATUS_OK: it is well again. The link itself notes a refused greeting. */
+void redis_link_set_trouble(struct redis_link *link, enum status trouble, const char *why);
+/* Connects anew, with the name looked up again, once all that is under way is answered; takes
+ * nothing until then. False when that was done within the last second, unless the name has
+ * addresses that were not tried since. */
+bool redis_link_renew(struct redis_link *link, const char *reason, uint64_t now_ns);
+/* True once after each time that it came up. */
+bool redis_link_is_new(struct redis_link *link);
 
 /* Only while it is ready. The command is copied. */
 void redis_link_append(struct redis_link *link, struct redis_item *item,

@@ -50,6 +50,15 @@ unsigned redis_links_ready(const struct redis_links *links)
     return ready;
 }
 
+unsigned redis_links_in_trouble(const struct redis_links *links)
+{
+    const char *why;
+    unsigned count = 0;
+    for (unsigned i = 0; i < links->count; i++)
+        count += redis_link_trouble(links->all[i], &why) != STATUS_OK;
+    return count;
+}
+
 bool redis_links_stalled(const struct redis_links *links)
 {
     for (unsigned i = 0; i < links->count; i++)

@@ -26,6 +26,8 @@ void redis_links_remove(struct redis_links *links, struct redis_link *link);
 /* Closes all. */
 void redis_links_close(struct redis_links *links);
 unsigned redis_links_ready(const struct redis_links *links);
+/* How many know of trouble, see redis_link_trouble(). */
+unsigned redis_links_in_trouble(const struct redis_links *links);
 /* Whether one of them is stalled. */
 bool redis_links_stalled(const struct redis_links *links);
 void redis_links_flush(struct redis_links *links);

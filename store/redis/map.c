@@ -112,8 +112,8 @@ static bool is_node(const redisReply *place)
         return false;
     const redisReply *host = place->element[0];
     return host->type == REDIS_REPLY_NIL ||
-           (host->type == REDIS_REPLY_STRING && host->len < REDIS_HOST_MAX &&
-            !memchr(host->str, '\0', host->len));
+           (host->type == REDIS_REPLY_STRING &&
+            redis_host_valid((struct bytes){(const uint8_t *)host->str, host->len}));
 }
 
 unsigned redis_map_read(const redisReply *answer,
@@ -121,17 +121,21 @@ unsigned redis_map_read(const redisReply *answer,
                                       const char *host, uint16_t port),
                         void *context)
 {
-    unsigned count = 0;
+    unsigned count = 0, left = REDIS_SLOTS;
     if (answer->type != REDIS_REPLY_ARRAY)
         return 0;
     for (size_t i = 0; i < answer->elements; i++) {
         const redisReply *row = answer->element[i];
         if (!is_range(row) || !is_node(row->element[2]))
             continue;
+        unsigned first = (unsigned)row->element[0]->integer;
+        unsigned last = (unsigned)row->element[1]->integer;
+        if (last - first >= left)
+            continue; /* some slot more than once */
         const redisReply *host = row->element[2]->element[0];
-        owner(context, (unsigned)row->element[0]->integer, (unsigned)row->element[1]->integer,
-              host->type == REDIS_REPLY_NIL ? "" : host->str,
+        owner(context, first, last, host->type == REDIS_REPLY_NIL ? "" : host->str,
               (uint16_t)row->element[2]->element[1]->integer);
+        left -= last - first + 1;
         count++;
     }
     return count;
@@ -156,7 +160,10 @@ static void note(void *context, unsigned first, unsigned last, const char *host,
 /* Says once why no map can be had. */
 static void complain(struct redis_map *map, const redisReply *answer)
 {
-    const char *text = answer->type == REDIS_REPLY_ERROR ? answer->str : "it has no slots";
+    char text[REDIS_TEXT_MAX] = "it has no slots";
+    if (answer->type == REDIS_REPLY_ERROR)
+        redis_fault_text((struct bytes){(const uint8_t *)answer->str, answer->len}, text,
+                         sizeof text);
     if (!map->complained)
         log_warn("redis: no map of the cluster: %s%s", text,
                  strstr(text, "cluster support disabled") ? "; set cluster = no in [redis]" : "");
@@ -233,6 +240,21 @@ static bool look_over(struct redis_map *map)
             redis_links_remove(map->links, link);
     }
     return missing;
+}
+
+bool redis_map_tag(const struct redis_map *map, const struct redis_link *link, unsigned *tag_r)
+{
+    char key[16];
+    if (!has_slots(map, link))
+        return false;
+    /* Of tags in a row, one in so many is the node's as it has of the slots. */
+    for (unsigned tag = 0; tag < 4 * REDIS_SLOTS; tag++) {
+        int len = snprintf(key, sizeof key, "{%u}", tag);
+        *tag_r = tag;
+        if (map->slots[redis_slot((struct bytes){(const uint8_t *)key, (size_t)len})] == link)
+            return true;
+    }
+    return true;
 }
 
 uint64_t redis_map_tend(struct redis_map *map, uint64_t now_ns)

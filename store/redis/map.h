@@ -25,13 +25,16 @@ struct redis_link *redis_map_node(struct redis_map *map, const struct redis_targ
 /* A MOVED: the slot is there from now on. */
 void redis_map_moved(struct redis_map *map, const struct redis_target *target,
                      const struct redis_link *from);
+/* Whether the node has slots; then one key of it has this tag: "{tag}". */
+bool redis_map_tag(const struct redis_map *map, const struct redis_link *link, unsigned *tag_r);
 /* Something says that the map may be old. */
 void redis_map_doubt(struct redis_map *map);
 /* Asks for the map when it is due. Returns when it wants to be called again; UINT64_MAX: never. */
 uint64_t redis_map_tend(struct redis_map *map, uint64_t now_ns);
 
-/* Reads an answer to CLUSTER SLOTS: calls owner() for each range of slots. Garbled rows are left
- * out. Returns how many were not; an empty host is that of the node which answered. Pure. */
+/* Reads an answer to CLUSTER SLOTS: calls owner() for each range of slots, which are no more than
+ * there are. Garbled rows are left out. Returns how many were not; an empty host is that of the
+ * node which answered. Pure. */
 unsigned redis_map_read(const redisReply *answer,
                         void (*owner)(void *context, unsigned first, unsigned last,
                                       const char *host, uint16_t port),

@@ -6,32 +6,33 @@
  * engine's epoll descriptor, and a timer wakes it for what is due.
  *
  * What can go wrong, for a request:
- *     Redis refuses it                 it was not carried out: see fault.h
+ *     Redis refuses it                 it was not carried out: see fault.h; by a server that is the
+ *                                      wrong one, it is sent once more when we have connected anew
  *     the connection ends before it    it was not carried out: sent again
  *       was all written
  *     the connection ends after that   an increment is answered STATUS_UNKNOWN; everything else can
  *                                      be done twice and is sent again
  *     it is due                        STATUS_UNKNOWN for an increment that was sent, else
  *                                      STATUS_UNAVAILABLE
- * New requests for a server that is away are refused at once.
+ * New requests for a server that is away, or refuses us, are refused at once.
  *
  * DIAGNOSTICS  Errors of Redis that an operator must see to are logged, at most one per second.
  */
 #include "store/redis/redis.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "store/redis/alarm.h"
 #include "store/redis/answer.h"
 #include "store/redis/call.h"
 #include "store/redis/figures.h"
-#include "store/redis/greeting.h"
-#include "store/redis/map.h"
+#include "store/redis/layout.h"
 #include "store/redis/slot.h"
 
 #define MS       1000000ull
@@ -49,13 +50,13 @@ struct engine {
     struct engine_callbacks callbacks;
     const struct conf *conf;
     struct conf_url url;
-    int epoll_fd, timer_fd;
-    uint64_t armed_ns; /* when the timer rings; 0: it does not */
-    uint64_t now_ns;   /* of this round */
+    int epoll_fd;
+    struct redis_alarm alarm;
+    uint64_t now_ns; /* of this round */
     struct redis_links links;
-    struct redis_link *databases[SERVICE_COUNT]; /* a single server's; NULL: not in use */
-    struct redis_map *map;                       /* of a cluster, or NULL */
-    bool stalled; /* the single server: it is the same for all databases */
+    struct redis_map *map;      /* of a cluster, or NULL */
+    struct redis_checks checks; /* knows the links of a single server */
+    bool stalled;               /* the single server: it is the same for all databases */
     struct redis_open open;
     struct redis_queue waiting; /* for a server */
     struct buffer scratch;
@@ -82,6 +83,25 @@ static void finish_with(struct engine *engine, struct redis_call *call, enum sta
     finish(engine, call, &reply);
 }
 
+/* The text goes to whoever asked; empty: what the status says. */
+static void finish_saying(struct engine *engine, struct redis_call *call, enum status status,
+                          const char *text)
+{
+    char said[2 * REDIS_TEXT_MAX];
+    snprintf(said, sizeof said, "%s%s", call->asked ? "" : "redis: ", text);
+    struct reply reply = {.status = status, .value = bytes_of(*text ? said : "")};
+    finish(engine, call, &reply);
+}
+
+/* The server is away, or refuses us. */
+static void finish_hopeless(struct engine *engine, struct redis_call *call,
+                            const struct redis_link *link)
+{
+    const char *why;
+    bool refused = redis_link_trouble(link, &why) == STATUS_REFUSED;
+    finish_saying(engine, call, refused ? STATUS_REFUSED : STATUS_UNAVAILABLE, refused ? why : "");
+}
+
 /* Everything else leaves the same behind when it is done twice. */
 static bool once_only(const struct redis_call *call)
 {
@@ -102,7 +122,8 @@ static void send_to(struct engine *engine, struct redis_call *call, struct redis
                     bool asking)
 {
     struct redis_command command;
-    redis_command_make(&command, &call->request, call->key, clock_wall_ms());
+    const struct redis_terms terms = {clock_wall_ms(), engine->conf->max_set};
+    redis_command_make(&command, &call->request, call->key, &terms);
     call->item.done = call_done;
     call->item.asking = asking;
     call->linked = true;
@@ -114,11 +135,38 @@ static struct redis_link *link_of(struct engine *engine, const struct redis_call
 {
     if (engine->map)
         return redis_map_link(engine->map, redis_slot(call->key));
-    return engine->databases[op_info(call->request.op)->service];
+    return engine->checks.databases[op_info(call->request.op)->service];
+}
+
+/* Whether the backend works: it waits until all that is needed was tried. */
+static void probe(struct engine *engine, struct redis_call *call)
+{
+    const char *why;
+    enum status status = STATUS_RETRY;
+    if (call->asked)
+        status = redis_checks_result(&engine->checks, &why);
+    else
+        redis_checks_ask(&engine->checks, engine->now_ns);
+    call->asked = true;
+    if (status == STATUS_RETRY)
+        wait_for_server(engine, call);
+    else
+        finish_saying(engine, call, status, why);
+}
+
+/* A worker of 0.2.0 asks the key/value service, also where that is kept elsewhere. */
+static bool is_probe(const struct engine *engine, const struct redis_call *call)
+{
+    return call->request.op == OP_KV_GET &&
+           (call->request.number == KV_GET_PROBE || !engine->checks.used[SERVICE_KV]);
 }
 
 static void route(struct engine *engine, struct redis_call *call)
 {
+    if (is_probe(engine, call)) {
+        probe(engine, call);
+        return;
+    }
     struct redis_link *link = link_of(engine, call);
     if (!link)
         finish_with(engine, call, STATUS_INVALID); /* a service that is not kept here */
@@ -129,7 +177,7 @@ static void route(struct engine *engine, struct redis_call *call)
     else if (call->patient || !(redis_link_hopeless(link) || engine->stalled))
         wait_for_server(engine, call);
     else
-        finish_with(engine, call, STATUS_UNAVAILABLE);
+        finish_hopeless(engine, call, link);
 }
 
 /* ---- When Redis refuses ---- */
@@ -156,8 +204,10 @@ static void redirect(struct engine *engine, struct redis_call *call, struct redi
 {
     struct redis_target target;
     if (!engine->map || !redis_fault_target(text, &target)) {
-        complain(engine, call, from, engine->map ? "garbled redirection" : "it is a cluster");
-        finish_with(engine, call, STATUS_UNAVAILABLE);
+        const char *why =
+            engine->map ? "garbled redirection" : "it is a cluster: set cluster = yes in [redis]";
+        complain(engine, call, from, why);
+        finish_saying(engine, call, engine->map ? STATUS_UNAVAILABLE : STATUS_REFUSED, why);
         return;
     }
     engine->figures.redirected++;
@@ -178,31 +228,25 @@ static void refused(struct engine *engine, struct redis_call *call, struct redis
 {
     struct bytes text = {(const uint8_t *)answer->str, answer->len};
     enum redis_fault fault = redis_fault_of(text);
+    char shown[REDIS_TEXT_MAX];
+    redis_fault_text(text, shown, sizeof shown);
     engine->figures.faults[fault]++;
-    switch (fault) {
-    case FAULT_MOVED:
-    case FAULT_ASK:
+    bool renews = redis_checks_blame(&engine->checks, link, text, engine->now_ns);
+    if (engine->map && (renews || fault == FAULT_WAIT || fault == FAULT_READ_ONLY))
+        redis_map_doubt(engine->map);
+    if (fault == FAULT_MOVED || fault == FAULT_ASK) {
         redirect(engine, call, link, fault, text);
         return;
-    case FAULT_WAIT:
-        if (engine->map)
-            redis_map_doubt(engine->map);
+    }
+    if (renews || fault == FAULT_WAIT || fault == FAULT_ELSEWHERE) {
         pause_call(engine, call);
         return;
-    case FAULT_READ_ONLY:
-        if (engine->map)
-            redis_map_doubt(engine->map);
-        complain(engine, call, link, answer->str);
-        break;
-    case FAULT_ACCESS:
-    case FAULT_SUSPENDED:
-    case FAULT_OTHER:
-        complain(engine, call, link, answer->str);
-        break;
-    default:
-        break;
     }
-    finish_with(engine, call, redis_fault_status(fault));
+    if (fault == FAULT_ACCESS || fault == FAULT_OTHER)
+        complain(engine, call, link, shown);
+    enum status status = redis_fault_status(fault);
+    bool says = status == STATUS_REFUSED || status == STATUS_UNAVAILABLE;
+    finish_saying(engine, call, status, says ? shown : "");
 }
 
 /* ---- When Redis answers, or will not any more ---- */
@@ -234,7 +278,8 @@ static void call_done(struct redis_item *item, struct redis_link *link, const re
         const struct redis_asked asked = {.op = call->request.op,
                                           .number = call->request.number,
                                           .repeated = call->repeated,
-                                          .max_value = engine->conf->max_value};
+                                          .max_value = engine->conf->max_value,
+                                          .max_items = engine->links.options.answer_max};
         struct reply reply = redis_answer(&asked, answer, &engine->scratch);
         if (reply.status == STATUS_INTERNAL)
             complain(engine, call, link, "an answer of the wrong kind");
@@ -268,18 +313,6 @@ static void expire(struct engine *engine)
         finish_with(engine, call, once_only(call) ? STATUS_UNKNOWN : STATUS_UNAVAILABLE);
 }
 
-/* Wakes us at a moment. A timer that rings too early does no harm, so it is seldom set. */
-static void arm(struct engine *engine, uint64_t at_ns)
-{
-    if (at_ns == UINT64_MAX || (engine->armed_ns != 0 && engine->armed_ns <= at_ns))
-        return;
-    const struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at_ns / 1000000000),
-                                                 .tv_nsec = (long)(at_ns % 1000000000)}};
-    if (timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) != 0)
-        panic("timerfd_settime: %s", strerror(errno));
-    engine->armed_ns = at_ns;
-}
-
 static uint64_t sooner(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
@@ -290,11 +323,10 @@ static void take_events(struct engine *engine)
     struct epoll_event events[EVENTS];
     int count = epoll_wait(engine->epoll_fd, events, EVENTS, 0);
     for (int i = 0; i < count; i++) {
-        uint64_t rings;
         if (events[i].data.ptr)
             redis_link_event(events[i].data.ptr, events[i].events, engine->now_ns);
-        else if (read(engine->timer_fd, &rings, sizeof rings) > 0)
-            engine->armed_ns = 0;
+        else
+            redis_alarm_rang(&engine->alarm);
     }
 }
 
@@ -307,6 +339,7 @@ static void poll(struct engine *engine, uint64_t now_ns)
         next = sooner(next, redis_map_tend(engine->map, now_ns));
     else
         engine->stalled = redis_links_stalled(&engine->links);
+    next = sooner(next, redis_checks_tend(&engine->checks, now_ns));
     retry_waiting(engine);
     expire(engine);
     redis_links_flush(&engine->links);
@@ -314,7 +347,7 @@ static void poll(struct engine *engine, uint64_t now_ns)
         next = sooner(next, engine->open.oldest->due_ns);
     if (engine->waiting.first)
         next = sooner(next, now_ns + RETRY_NS);
-    arm(engine, next);
+    redis_alarm_set(&engine->alarm, next);
 }
 
 /* ---- The engine's table ---- */
@@ -322,7 +355,8 @@ static void poll(struct engine *engine, uint64_t now_ns)
 static struct redis_call *admit(struct engine *engine, const struct engine_call *from)
 {
     enum service service = op_info(from->request.op)->service;
-    struct redis_call *call = redis_call_new(from, engine->map ? redis_prefix(service) : "");
+    struct redis_call *call =
+        redis_call_new(from, engine->checks.prefixed ? redis_prefix(service) : "");
     call->engine = engine;
     call->due_ns = engine->now_ns + engine->conf->redis_timeout_ms * MS;
     redis_open_add(&engine->open, call);
@@ -351,7 +385,7 @@ static void settle(struct engine *engine)
 {
     redis_links_flush(&engine->links);
     if (engine->open.oldest)
-        arm(engine, engine->open.oldest->due_ns);
+        redis_alarm_set(&engine->alarm, engine->open.oldest->due_ns);
 }
 
 static void forget(struct engine *engine, uint32_t channel)
@@ -385,38 +419,6 @@ static void stats(const struct engine *engine, struct stats *stats)
 
 /* ---- Opening and closing ---- */
 
-static void open_descriptors(struct engine *engine)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (engine->epoll_fd < 0 || engine->timer_fd < 0 ||
-        epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, engine->timer_fd, &event) != 0)
-        run_child_fail(RUN_EXIT_FAILURE, "no descriptors for Redis: %s", strerror(errno));
-}
-
-/* Readiness is asked of the kv service, so its database is always in use. */
-static void open_links(struct engine *engine)
-{
-    const struct conf_url *url = &engine->url;
-    engine->links.options = (struct redis_link_options){
-        .epoll_fd = engine->epoll_fd,
-        .url = url,
-        .timeout_ns = engine->conf->redis_timeout_ms * MS,
-        .figures = &engine->figures.links,
-    };
-    if (engine->conf->redis_cluster) {
-        struct redis_link *seed =
-            redis_links_add(&engine->links, url->host, url->port, REDIS_DATABASE_CLUSTER);
-        engine->map = redis_map_open(&engine->links, seed);
-        return;
-    }
-    for (int i = 0; i < SERVICE_COUNT; i++)
-        if (engine->conf->services[i] == BACKEND_REDIS || i == SERVICE_KV)
-            engine->databases[i] = redis_links_add(&engine->links, url->host, url->port,
-                                                   (int)redis_database((enum service)i));
-}
-
 static struct engine *open_engine(const struct run_child *child,
                                   const struct engine_callbacks *callbacks)
 {
@@ -428,8 +430,12 @@ static struct engine *open_engine(const struct run_child *child,
     engine->conf = &child->conf;
     if (!conf_url_parse(child->conf.redis_url, &engine->url, &why))
         run_child_fail(RUN_EXIT_CONFIG, "[redis] url %s", why);
-    open_descriptors(engine);
-    open_links(engine);
+    engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (engine->epoll_fd < 0 || !redis_alarm_open(&engine->alarm, engine->epoll_fd))
+        run_child_fail(RUN_EXIT_FAILURE, "no descriptors for Redis: %s", strerror(errno));
+    const struct redis_link_options options = {
+        .epoll_fd = engine->epoll_fd, .url = &engine->url, .figures = &engine->figures.links};
+    engine->map = redis_layout_open(&engine->links, &engine->checks, engine->conf, &options);
     engine->now_ns = clock_ns();
     return engine;
 }
@@ -456,7 +462,7 @@ static void close_engine(struct engine **engine)
     if ((*engine)->map)
         redis_map_close(&(*engine)->map);
     close((*engine)->epoll_fd);
-    close((*engine)->timer_fd);
+    redis_alarm_close(&(*engine)->alarm);
     buffer_free(&(*engine)->scratch);
     free(*engine);
     *engine = NULL;

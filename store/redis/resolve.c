@@ -40,31 +40,47 @@ struct redis_resolve *redis_resolve_start(const char *host)
     return resolve;
 }
 
-static const struct addrinfo *pick(const struct addrinfo *first, unsigned turn)
-{
-    unsigned count = 1; /* a lookup that succeeds finds at least one */
-    for (const struct addrinfo *at = first->ai_next; at; at = at->ai_next)
-        count++;
-    for (turn %= count; turn > 0; turn--)
-        first = first->ai_next;
-    return first;
-}
-
-enum status redis_resolve_poll(struct redis_resolve *resolve, unsigned turn, char *address_r,
-                               char *reason, size_t reason_size)
+enum status redis_resolve_poll(struct redis_resolve *resolve, char *reason, size_t reason_size)
 {
     int error = gai_error(&resolve->query);
     if (error == EAI_INPROGRESS)
         return STATUS_RETRY;
-    if (error == 0) {
-        const struct addrinfo *found = pick(resolve->query.ar_result, turn);
-        error = getnameinfo(found->ai_addr, found->ai_addrlen, address_r, REDIS_ADDRESS_MAX, NULL,
-                            0, NI_NUMERICHOST);
-    }
     if (error == 0)
         return STATUS_OK;
     snprintf(reason, reason_size, "no address of %s: %s", resolve->host, gai_strerror(error));
     return STATUS_UNAVAILABLE;
+}
+
+unsigned redis_resolve_count(const struct redis_resolve *resolve)
+{
+    unsigned count = 0;
+    for (const struct addrinfo *at = resolve->query.ar_result; at; at = at->ai_next)
+        count++;
+    return count;
+}
+
+static bool in_numbers(const struct addrinfo *found, char *address_r)
+{
+    return getnameinfo(found->ai_addr, found->ai_addrlen, address_r, REDIS_ADDRESS_MAX, NULL, 0,
+                       NI_NUMERICHOST) == 0;
+}
+
+bool redis_resolve_pick(const struct redis_resolve *resolve, unsigned turn, char *address_r)
+{
+    const struct addrinfo *found = resolve->query.ar_result;
+    unsigned count = redis_resolve_count(resolve);
+    for (turn = count > 0 ? turn % count : 0; turn > 0; turn--)
+        found = found->ai_next;
+    return found && in_numbers(found, address_r);
+}
+
+bool redis_resolve_has(const struct redis_resolve *resolve, const char *address)
+{
+    char other[REDIS_ADDRESS_MAX];
+    for (const struct addrinfo *at = resolve->query.ar_result; at; at = at->ai_next)
+        if (in_numbers(at, other) && strcmp(other, address) == 0)
+            return true;
+    return false;
 }
 
 void redis_resolve_end(struct redis_resolve **resolve)

@@ -1,6 +1,5 @@
 """What every operation means, on every protocol and backend alike."""
 
-import os
 import random
 import threading
 import time
@@ -343,8 +342,6 @@ def test_set_grows_past_what_travels_in_one_piece(ops, key):
     assert ops.set_get(key) == items[-1:]
 
 
-@pytest.mark.skipif(os.environ.get("STRATO_BACKEND") in ("redis", "cluster"),
-                    reason="store/redis does not know max_set yet")
 def test_set_grows_up_to_max_set_and_no_further(ops, key):
     """Each item counts its bytes and two more, to the byte."""
     items = [b"%03d" % number + b"i" * 477 for number in range(MAX_SET // 482)]

@@ -32,7 +32,8 @@ class Redis:
     """One redis-server. It keeps what it acknowledged when it is killed, for the kernel has it
     then. (With appendfsync = everysec Redis may write up to two seconds late.)"""
 
-    def __init__(self, options=(), port=None, login=None):
+    def __init__(self, options=(), port=None, login=None, address="127.0.0.1"):
+        self.address = address
         self.directory = tempfile.mkdtemp(prefix="strato-redis-", dir="/tmp")
         self.port = port or free_port()
         self.options = [str(option) for option in options]
@@ -50,10 +51,10 @@ class Redis:
     def spawn(self):
         with open(os.path.join(self.directory, "log"), "ab") as log:
             self.process = subprocess.Popen(
-                ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir",
+                ["redis-server", "--port", str(self.port), "--bind", self.address, "--dir",
                  self.directory, "--save", "", "--appendonly", "yes", "--appendfsync", "no",
-                 "--loglevel", "notice", *self.options], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log)
+                 "--loglevel", "notice", "--repl-diskless-sync-delay", "0", *self.options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def start(self):
         self.spawn()
@@ -87,7 +88,7 @@ class Redis:
             user, password = self.login
             login = (["--user", user] if user else []) + ["--pass", password, "--no-auth-warning"]
         done = subprocess.run(
-            ["redis-cli", "-p", str(self.port), "-n", str(database), "--raw", *login, *arguments,
+            ["redis-cli", "-h", self.address, "-p", str(self.port), "-n", str(database), "--raw", *login, *arguments,
              *words], capture_output=True, timeout=30, check=False, stdin=subprocess.DEVNULL)
         if check:
             assert done.returncode == 0, done
@@ -98,7 +99,7 @@ class Redis:
 
     def url(self, login=None):
         user = ":".join(quote(word, safe="") for word in login) + "@" if login else ""
-        return f"redis://{user}127.0.0.1:{self.port}"
+        return f"redis://{user}{self.address}:{self.port}"
 
     def settings(self, **redis):
         return {**BASE, "redis": {"url": self.url(self.login), **redis}}

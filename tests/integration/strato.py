@@ -74,7 +74,7 @@ def alive(pid):
 class Strato:
     """One running stratod. settings: {section: {key: value}} over the harness's own defaults."""
 
-    def __init__(self, settings=None, environment=None, program="stratod"):
+    def __init__(self, settings=None, environment=None, program="stratod", wrapper=()):
         self.directory = tempfile.mkdtemp(prefix="strato-", dir="/tmp")
         self.run_dir = os.path.join(self.directory, "run")
         self.log_path = os.path.join(self.directory, "log")
@@ -89,6 +89,7 @@ class Strato:
             self.settings.setdefault(section, {}).update(keys)
         self.environment = dict(os.environ, **(environment or {}))
         self.program = os.path.join(BIN, program)
+        self.wrapper = list(wrapper)  # a command that ends in becoming the program
         self.process = None
         self.seen = {}  # every child pid ever seen, so that none is left behind
         self.clients = []
@@ -123,8 +124,8 @@ class Strato:
         path = self.write_config()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [self.program, "--config", path], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd=self.directory, env=self.environment, start_new_session=True)
+                [*self.wrapper, self.program, "--config", path], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, cwd=self.directory, env=self.environment, start_new_session=True)
 
     def start(self):
         self.spawn()

@@ -130,10 +130,11 @@ def test_a_wrong_or_missing_password(login):
     with Redis(["--requirepass", "secret"], login=("", "secret")) as redis:
         with Strato(redis.settings(url=redis.url(login))) as strato:
             client = strato.client()
-            until(lambda: client.kv_get("a").status == 503, "refused")
+            until(lambda: client.kv_get("a").status == 502, "refused")
+            assert "retry-after" not in client.kv_get("a").headers
             answer = client.get("/readyz")
             assert answer.status == 503 and b"redis" in answer.body
-            until(lambda: "is away" in strato.log(), "said")
+            until(lambda: "refuses us" in strato.log(), "said")
             assert "NOAUTH" in strato.log() or "WRONGPASS" in strato.log()
             assert "secret" not in strato.log()
             # Given the right one it works without a restart.

@@ -72,10 +72,27 @@ def test_keys_go_where_redis_says(cluster, strato, client):
     assert {len(node.run("KEYS", "kv:k-*").splitlines()) > 100 for node in cluster.masters()} == {True}
 
 
-def test_a_cluster_where_none_is_expected(cluster):
-    with Strato(cluster.settings(cluster="no")) as strato:
-        assert strato.client().kv_put("a", b"b").status == 503
+@pytest.mark.parametrize("database", ["per-service", "0"])
+def test_a_cluster_where_none_is_expected(cluster, database):
+    with Strato(cluster.settings(cluster="no", database=database)) as strato:
+        client = strato.client()
+        until(lambda: any(client.kv_put(f"a{number}", b"b").status == 502 for number in range(10)),
+              "refused")
         until(lambda: "set cluster = yes" in strato.log(), "said")
+
+
+def test_readiness_of_a_cluster(cluster, strato, client):
+    """Each master is asked whether it takes writes."""
+    until(lambda: client.get("/readyz").status == 200, "ready")
+    master = cluster.masters()[-1]
+    until(cluster.settled, "the cluster is whole", 30)
+    master.run("CONFIG", "SET", "min-replicas-to-write", "3")
+    try:
+        until(lambda: client.get("/readyz").status == 503, "not ready")
+        assert "NOREPLICAS" in client.get("/readyz").json()["error"]
+    finally:
+        master.run("CONFIG", "SET", "min-replicas-to-write", "0")
+    until(lambda: client.get("/readyz").status == 200, "ready")
 
 
 # ---- Slots on the move ----

@@ -19,7 +19,8 @@ static redisReply *answer;
 
 static struct reply ask(enum op op, const char *resp)
 {
-    const struct redis_asked asked = {.op = op, .number = 1, .max_value = MAX_VALUE};
+    const struct redis_asked asked = {
+        .op = op, .number = 1, .max_value = MAX_VALUE, .max_items = 64 * MAX_VALUE};
     if (answer)
         freeReplyObject(answer);
     answer = resp_parse(resp, strlen(resp));

@@ -20,17 +20,27 @@ static void classifies(void **state)
         {"ASK 3999 127.0.0.1:6381", FAULT_ASK, STATUS_UNAVAILABLE},
         {"TRYAGAIN Multiple keys request during rehashing of slot", FAULT_WAIT, STATUS_UNAVAILABLE},
         {"CLUSTERDOWN Hash slot not served", FAULT_WAIT, STATUS_UNAVAILABLE},
-        {"LOADING Redis is loading the dataset in memory", FAULT_WAIT, STATUS_UNAVAILABLE},
+        {"LOADING Redis is loading the dataset in memory", FAULT_ELSEWHERE, STATUS_UNAVAILABLE},
         {"OOM command not allowed when used memory > 'maxmemory'.", FAULT_FULL, STATUS_FULL},
         {"READONLY You can't write against a read only replica.", FAULT_READ_ONLY,
          STATUS_UNAVAILABLE},
         {"MISCONF Redis is configured to save RDB snapshots", FAULT_SUSPENDED, STATUS_UNAVAILABLE},
-        {"NOAUTH Authentication required.", FAULT_ACCESS, STATUS_UNAVAILABLE},
+        {"NOAUTH Authentication required.", FAULT_LOGIN, STATUS_REFUSED},
         {"WRONGTYPE Operation against a key holding the wrong kind of value", FAULT_WRONG_TYPE,
          STATUS_WRONG_TYPE},
         {"ERR value is not an integer or out of range", FAULT_WRONG_TYPE, STATUS_WRONG_TYPE},
         {"ERR increment or decrement would overflow", FAULT_RANGE, STATUS_OUT_OF_RANGE},
-        {"ERR unknown command 'GET'", FAULT_OTHER, STATUS_INTERNAL},
+        {"ERR unknown command 'GET'", FAULT_ACCESS, STATUS_REFUSED},
+        {"NOPERM this user has no permissions to run the 'eval' command", FAULT_ACCESS,
+         STATUS_REFUSED},
+        {"ERR DB index is out of range", FAULT_ACCESS, STATUS_REFUSED},
+        {"ERR max number of clients reached", FAULT_ACCESS, STATUS_REFUSED},
+        {"ERR The user executing the script can't run this command or subcommand script: 3b",
+         FAULT_ACCESS, STATUS_REFUSED},
+        {"NOREPLICAS Not enough good replicas to write.", FAULT_SUSPENDED, STATUS_UNAVAILABLE},
+        {"MASTERDOWN Link with MASTER is down", FAULT_ELSEWHERE, STATUS_UNAVAILABLE},
+        {"TOOLARGE the set", FAULT_TOO_LARGE, STATUS_TOO_LARGE},
+        {"ERR syntax error", FAULT_OTHER, STATUS_INTERNAL},
         {"", FAULT_OTHER, STATUS_INTERNAL},
         {"MOVED", FAULT_OTHER, STATUS_INTERNAL},
         /* Raised within a script, by Redis 7 and before. */
@@ -90,6 +100,9 @@ static void refuses_garbled_targets(void **state)
         "MOVED x h:1",
         "MOVED 1x h:1",
         "MOVED  1 h:1",
+        "MOVED 1 h\r:1",
+        "MOVED 1 h\x1b[2J:1",
+        "MOVED 1 a/b:1",
     };
     char text[400];
     struct redis_target target;
@@ -108,13 +121,34 @@ static void refuses_garbled_targets(void **state)
     assert_false(redis_fault_target((struct bytes){(const uint8_t *)"MOVED 1 h\0:1", 12}, &target));
 }
 
+static void shows_texts_safely(void **state)
+{
+    static const struct {
+        const char *text, *shown;
+    } rows[] = {
+        {"ERR no\r\n\x1b[2J\x9b", "ERR no???[2J?"},
+        {"", ""},
+        {"ERR unknown command 'AUTH', with args beginning with: 'secret' ",
+         "ERR unknown command 'AUTH'"},
+    };
+    char shown[REDIS_TEXT_MAX], text[4000];
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_string_equal(redis_fault_text(bytes_of(rows[i].text), shown, sizeof shown),
+                            rows[i].shown);
+    memset(text, 'x', sizeof text);
+    redis_fault_text((struct bytes){(uint8_t *)text, sizeof text}, shown, sizeof shown);
+    assert_int_equal(strlen(shown), sizeof shown - 1);
+    assert_string_equal(redis_fault_text((struct bytes){(const uint8_t *)"a\0b", 3}, shown, 3),
+                        "a?");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(classifies),
-        cmocka_unit_test(every_fault_has_a_row),
-        cmocka_unit_test(reads_targets),
-        cmocka_unit_test(refuses_garbled_targets),
+        cmocka_unit_test(classifies),         cmocka_unit_test(every_fault_has_a_row),
+        cmocka_unit_test(reads_targets),      cmocka_unit_test(refuses_garbled_targets),
+        cmocka_unit_test(shows_texts_safely),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

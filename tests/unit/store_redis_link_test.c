@@ -143,6 +143,8 @@ static int setup(void **state)
                                                .port = f.port,
                                                .database = DATABASE,
                                                .timeout_ns = TIMEOUT_MS * MS,
+                                               .string_max = 1 << 20,
+                                               .answer_max = 1 << 20,
                                                .figures = &f.figures};
     f.link = redis_link_open(&options);
     *state = &f;

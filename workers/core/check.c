@@ -76,8 +76,19 @@ static const char *set_too_large(struct core *core)
     return core->error;
 }
 
-const char *core_error_text(const struct core_store *store, enum status status, enum op op)
+/* What a store said itself. */
+static const char *in_its_words(struct core *core, struct bytes text)
 {
+    size_t len = text.len < sizeof core->error ? text.len : sizeof core->error - 1;
+    for (size_t i = 0; i < len; i++)
+        core->error[i] = text.data[i] >= ' ' && text.data[i] <= '~' ? (char)text.data[i] : '?';
+    core->error[len] = '\0';
+    return core->error;
+}
+
+const char *core_error_text(const struct core_store *store, const struct reply *reply, enum op op)
+{
+    enum status status = reply->status;
     static const char *const away[BACKEND_COUNT] = {
         [BACKEND_MEMORY] = "the memory backend is away; nothing was changed, try again",
         [BACKEND_DISK] = "the disk backend is away; nothing was changed, try again",
@@ -85,6 +96,8 @@ const char *core_error_text(const struct core_store *store, enum status status, 
             ("the redis backend is away; try again: an increment was not made, and any "
              "other change can be made twice without harm"),
     };
+    if ((status == STATUS_UNAVAILABLE || status == STATUS_REFUSED) && reply->value.len > 0)
+        return in_its_words(store->core, reply->value);
     if (status == STATUS_UNAVAILABLE)
         return away[store->backend];
     if (status == STATUS_TOO_LARGE && op_info(op)->takes == OP_TAKES_ITEM)

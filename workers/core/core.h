@@ -100,6 +100,9 @@ extern const char core_ttl_error[];
 void core_ready(struct core *core,
                 void (*done)(void *context, enum status status, const char *backend),
                 void *context);
+/* After it was not STATUS_OK: what is wrong with the backend it named, in the store's words; empty
+ * when it gave none. */
+const char *core_trouble(const struct core *core);
 void core_ready_cancel(struct core *core, void *context);
 /* Whether the backend of one service answered when core_ready() last asked it. */
 bool core_answers(const struct core *core, enum service service);

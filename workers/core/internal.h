@@ -60,6 +60,7 @@ struct core_store {
 
     struct core_call probe;
     enum status answered; /* what the last probe showed: STATUS_OK or STATUS_UNAVAILABLE */
+    char trouble[300];    /* in the store's words, when it gave some */
     uint64_t answered_ns; /* 0: never */
     struct transfer_job *stats_job;
 };
@@ -89,7 +90,7 @@ struct core {
     unsigned probes; /* of the calls in deadlines, those of our own */
     unsigned ended;  /* in this core_poll() */
     bool noticed;
-    char error[200];
+    char error[600];
 
     struct core_budget {
         uint64_t used, limit; /* bytes */
@@ -114,8 +115,8 @@ struct core {
 /* check.c: what holds for a request whatever its protocol. Anything but STATUS_OK leaves its reason
  * in error (size bytes). */
 enum status core_check(const struct request *request, uint64_t max_value, char *error, size_t size);
-/* check.c: the text for an outcome that the store reported. */
-const char *core_error_text(const struct core_store *store, enum status status, enum op op);
+/* check.c: the text for an outcome that the store reported; valid until the next of the core. */
+const char *core_error_text(const struct core_store *store, const struct reply *reply, enum op op);
 
 /* local.c: answers a read from the arena. STATUS_RETRY: ask the store. */
 enum status core_read_local(struct core_store *store, const struct request *request,

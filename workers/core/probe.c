@@ -20,6 +20,8 @@ static void probe_done(struct core_call *probe)
     bool good = status == STATUS_OK || status == STATUS_NOT_FOUND;
     store->answered = good ? STATUS_OK : STATUS_UNAVAILABLE;
     store->answered_ns = clock_ns();
+    bool says = !good && probe->reply.value.len > 0;
+    snprintf(store->trouble, sizeof store->trouble, "%s", says ? probe->error : "");
 }
 
 /* A store that refused our hello answers reads but could not take a large value: not ready. */
@@ -29,10 +31,11 @@ static void probe(struct core_store *store, uint64_t now_ns)
     if (!transfer_accepted(store->transfer, &why)) {
         store->answered = STATUS_UNAVAILABLE;
         store->answered_ns = now_ns;
+        store->trouble[0] = '\0';
         return;
     }
     store->probe = (struct core_call){
-        .request = {.op = OP_KV_GET, .key = bytes_of("strato-ready")},
+        .request = {.op = OP_KV_GET, .key = bytes_of("strato-ready"), .number = KV_GET_PROBE},
         .done = probe_done,
     };
     store->probe.state.started_ns = now_ns;
@@ -55,6 +58,18 @@ bool core_answers(const struct core *core, enum service service)
 {
     const struct core_store *store = core->stores[core->child->conf.services[service]];
     return store->answered_ns == 0 || store->answered == STATUS_OK;
+}
+
+const char *core_trouble(const struct core *core)
+{
+    const struct core_store *store;
+    const char *trouble = "";
+    CORE_EACH_STORE(core, store)
+    {
+        if (store->answered_ns != 0 && store->answered != STATUS_OK)
+            trouble = store->trouble;
+    }
+    return trouble;
 }
 
 void core_ready_poll(struct core *core, uint64_t now_ns)

@@ -86,8 +86,9 @@ static void ready_done(void *context, enum status status, const char *backend)
     if (status == STATUS_OK) {
         answer_text(c, "application/json", bytes_of("{\"status\":\"ok\"}"));
     } else {
-        snprintf(c->server->error, sizeof c->server->error, "the %s backend does not answer",
-                 backend);
+        const char *why = core_trouble(c->server->core);
+        snprintf(c->server->error, sizeof c->server->error, "the %s backend %s%s", backend,
+                 *why ? "is not well: " : "does not answer", why);
         http_exchange_error(c, 503, c->server->error);
         end_request(c);
     }

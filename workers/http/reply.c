@@ -39,6 +39,7 @@ static const struct status_line {
     LINE(504, "Gateway Timeout"),
     LINE(505, "HTTP Version Not Supported"),
     LINE(507, "Insufficient Storage"),
+    LINE(502, "Bad Gateway"),
     LINE(500, "Internal Server Error"), /* last: also for what is not here */
 };
 enum { STATUS_LINES = sizeof status_lines / sizeof *status_lines };
