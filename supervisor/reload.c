@@ -89,7 +89,7 @@ static void plan_slot(struct supervisor *s, const struct change *change, const s
     struct slot *slot = supervisor_slot(s, role, number);
     bool wanted = role->wanted(s->conf, number);
     if (slot->role && !wanted) {
-        slot_stop(slot, now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
+        slot_stop(slot, RUN_STOP_ONE, now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
         slot->plan = SLOT_TO_LEAVE;
     } else if (!slot->role && wanted) {
         slot_init(slot, role, s->conf, number);

@@ -67,7 +67,8 @@ static void begin(struct supervisor *s, struct slot *slot, uint64_t now_ms)
     } else if (slot->role->worker) {
         supervisor_start(s, slot, true, now_ms);
     } else {
-        slot_stop_child(slot_child(slot), now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
+        slot_stop_child(slot_child(slot), RUN_STOP_ONE,
+                        now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
     }
 }
 

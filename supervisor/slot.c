@@ -137,21 +137,22 @@ int slot_ended(struct slot *slot, unsigned lane, int wait_status, uint64_t now_m
     return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
 }
 
-void slot_stop_child(struct child *child, uint64_t kill_at_ms)
+void slot_stop_child(struct child *child, enum run_stop why, uint64_t kill_at_ms)
 {
     if (child->state == CHILD_NONE || child->state == CHILD_STOPPING)
         return;
     child->state = CHILD_STOPPING;
     child->kill_at_ms = kill_at_ms;
-    kill(child->pid, SIGTERM);
+    if (sigqueue(child->pid, SIGTERM, (union sigval){.sival_int = (int)why}) != 0)
+        kill(child->pid, SIGTERM);
 }
 
-void slot_stop(struct slot *slot, uint64_t kill_at_ms)
+void slot_stop(struct slot *slot, enum run_stop why, uint64_t kill_at_ms)
 {
     slot->waiting = false;
     slot->plan = SLOT_NO_PLAN;
     for (unsigned lane = 0; lane < RUN_LANES; lane++)
-        slot_stop_child(&slot->child[lane], kill_at_ms);
+        slot_stop_child(&slot->child[lane], why, kill_at_ms);
 }
 
 static void kill_child(struct child *child)
@@ -178,7 +179,7 @@ struct status_context {
 /* Both serve the listening socket for a moment; then only the successor takes connections. */
 static void take_over(struct slot *slot, uint64_t kill_at_ms)
 {
-    slot_stop_child(slot_child(slot), kill_at_ms);
+    slot_stop_child(slot_child(slot), RUN_STOP_ONE, kill_at_ms);
     slot->lane ^= 1;
 }
 

@@ -85,9 +85,9 @@ struct child *slot_start_successor(struct slot *slot, const struct slot_world *w
 int slot_ended(struct slot *slot, unsigned lane, int wait_status, uint64_t now_ms);
 
 /* Asks the processes, if there are any, to stop until kill_at_ms, and forgets what was planned. */
-void slot_stop(struct slot *slot, uint64_t kill_at_ms);
+void slot_stop(struct slot *slot, enum run_stop why, uint64_t kill_at_ms);
 /* Asks one of them. */
-void slot_stop_child(struct child *child, uint64_t kill_at_ms);
+void slot_stop_child(struct child *child, enum run_stop why, uint64_t kill_at_ms);
 void slot_kill(struct slot *slot);
 
 /* Reads the status pipe, the log pipe, of the child on a lane. A successor that is ready takes

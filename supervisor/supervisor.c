@@ -65,7 +65,7 @@ static void stop_slots(struct supervisor *s, bool workers, uint64_t kill_at_ms)
     EACH_SLOT(s, slot)
     {
         if (slot->role->worker == workers)
-            slot_stop(slot, kill_at_ms);
+            slot_stop(slot, RUN_STOP_SERVICE, kill_at_ms);
     }
 }
 
@@ -95,7 +95,7 @@ static void kill_all(struct supervisor *s)
     s->phase = STOP_STORES;
     EACH_SLOT(s, slot)
     {
-        slot_stop(slot, UINT64_MAX);
+        slot_stop(slot, RUN_STOP_SERVICE, UINT64_MAX);
         slot_kill(slot);
     }
 }

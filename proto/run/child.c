@@ -21,7 +21,7 @@
 #include "proto/run/run.h"
 
 static int signal_fd = -1;
-static bool stopping;
+static bool stopping, service_stops;
 static uint64_t last_beat_ms;
 
 /* One line to the supervisor; a supervisor that does not read is no reason to wait. */
@@ -172,10 +172,11 @@ static void take_signals(void)
 {
     struct signalfd_siginfo info;
     while (read(signal_fd, &info, sizeof info) == sizeof info) {
-        if (info.ssi_signo == SIGTERM)
+        if (info.ssi_signo == SIGTERM) {
             stopping = true;
-        else if (info.ssi_pid == (uint32_t)getppid() && info.ssi_int >= LOG_DEBUG &&
-                 info.ssi_int <= LOG_ERROR)
+            service_stops = info.ssi_code == SI_QUEUE && info.ssi_int == RUN_STOP_SERVICE;
+        } else if (info.ssi_pid == (uint32_t)getppid() && info.ssi_int >= LOG_DEBUG &&
+                   info.ssi_int <= LOG_ERROR)
             log_set_level((enum log_level)info.ssi_int);
     }
 }
@@ -188,7 +189,12 @@ bool run_child_stopping(struct run_child *child)
         if (events[i].data.fd == signal_fd)
             take_signals();
         else
-            stopping = true;
+            stopping = service_stops = true;
     }
     return stopping;
+}
+
+bool run_child_service_stops(void)
+{
+    return service_stops;
 }

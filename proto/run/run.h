@@ -6,9 +6,9 @@
  * numbers below; every other descriptor of the supervisor is closed on exec.
  *
  *     stdout, stderr  log lines; the supervisor relays them and keeps the last one
- *     SIGTERM         finish what is open (bounded by drain_timeout) and exit RUN_EXIT_OK
- *     SIGRTMIN        sent with a value, only to who is ready: the new enum log_level
- *     SIGINT, SIGHUP  ignored by children, each of which also has a process group of its own
+ *     SIGTERM         finish what is open (bounded by drain_timeout) and exit RUN_EXIT_OK; sent
+ * with an enum run_stop SIGRTMIN        sent with a value, only to who is ready: the new enum
+ * log_level SIGINT, SIGHUP  ignored by children, each of which also has a process group of its own
  *     death of the supervisor: RUN_FD_LIFE reads end-of-file, and PR_SET_PDEATHSIG kills
  *
  * The status pipe carries lines, child to supervisor, each at most RUN_STATUS_MAX bytes:
@@ -72,6 +72,11 @@ enum {
 
 /* RUN_START_MS; less if a test says so (environment STRATO_START_MS, not in a release). */
 uint64_t run_start_ms(void);
+enum run_stop {
+    RUN_STOP_ONE = 0,     /* another process goes on, or will */
+    RUN_STOP_SERVICE = 1, /* nobody goes on: Strato stops as a whole */
+};
+
 /* Whether a backend keeps records in an arena. Without one RUN_BACKEND_ARENA and RUN_FD_ARENA are
  * not given, and workers ask the store for everything. */
 bool run_has_arena(enum backend backend);
@@ -106,6 +111,8 @@ void run_child_start(struct run_child *child, int argc, char **argv);
 
 /* True once SIGTERM came or the supervisor is gone. Call it when stop_fd is readable. */
 bool run_child_stopping(struct run_child *child);
+/* Once that is true: whether Strato stops as a whole (or the supervisor is gone). */
+bool run_child_service_stops(void);
 void run_child_ready(void);
 /*
  * Reports a "beat" if RUN_BEAT_MS / 2 have passed since the last. Cheap; call it per loop round,

@@ -12,6 +12,9 @@
 #include "proto/base/clock.h"
 #include "workers/core/internal.h"
 
+/* Bytes of the scratch buffer that are kept for the next value. */
+enum { SCRATCH_MAX = 8 << 20 };
+
 /* ---- Opening ---- */
 
 static void open_store(struct core *core, enum backend backend)
@@ -213,6 +216,10 @@ bool core_start(struct core *core, struct core_call *call)
     struct core_store *store = core->stores[core->child->conf.services[info->service]];
     if (!info->write) {
         status = core_read_local(store, &call->request, &call->reply);
+        if (status == STATUS_OK && call->value_max > 0 && call->reply.value.len > call->value_max) {
+            call->reply.status = STATUS_RETRY;
+            return true;
+        }
         core_count(core, status == STATUS_RETRY ? FIGURE_READS_FORWARDED : FIGURE_READS_LOCAL, 1);
         if (status != STATUS_RETRY)
             return answer(core, call, status, status_info(status)->text);
@@ -301,6 +308,8 @@ unsigned core_poll(struct core *core, uint64_t now_ns)
 {
     struct core_store *store;
     core->ended = 0;
+    if (core->scratch.capacity > SCRATCH_MAX)
+        buffer_free(&core->scratch);
     CORE_EACH_STORE(core, store)
     {
         core_take_completions(store);

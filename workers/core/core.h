@@ -29,6 +29,9 @@ struct core_call {
     uint64_t deadline_ns; /* monotonic; 0, or one past request_timeout, takes request_timeout */
     void (*done)(struct core_call *call);
     bool status_only; /* reply.value is not wanted: a long one is not fetched */
+    /* A read that is answered at once with a longer value than this is not answered: core_start()
+     * returns true with STATUS_RETRY, for the front end to start it again later. 0: any length. */
+    uint32_t value_max;
 
     /* Set by the core. reply.value is valid until core_start() or core_poll() is called again, or
      * inside done() until it returns: copy or send it there and then. */

@@ -71,6 +71,7 @@ static struct rpc_unary *take(struct rpc_server *server)
     unary->ended.run = run_ended;
     unary->core.done = done;
     unary->core.status_only = false;
+    unary->core.value_max = 0;
     rpc_pool_open(&unary->pool);
     return unary;
 }

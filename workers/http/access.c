@@ -173,7 +173,8 @@ const char *http_access_check(struct http_access *access, const struct http_acce
                "addresses are, and the names in allowed_hosts of [http]";
     if (request->origin.len == 0 && !request->cross_site)
         return NULL;
-    if (request->origin.len > 0 && is_listed(request->origin, access->origins)) {
+    if (request->origin.len > 0 && request->origin.len <= HTTP_ORIGIN_MAX &&
+        is_listed(request->origin, access->origins)) {
         *cors_r = true;
         return NULL;
     }

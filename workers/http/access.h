@@ -15,7 +15,7 @@
 
 #include "proto/base/bytes.h"
 
-enum { HTTP_HOST_MAX = 255 };
+enum { HTTP_HOST_MAX = 255, HTTP_ORIGIN_MAX = HTTP_HOST_MAX + 32 };
 
 struct http_access {
     const char *hosts;   /* allowed_hosts; borrowed */

@@ -7,11 +7,11 @@
 
 #include "proto/base/clock.h"
 #include "proto/channel/figures.h"
-#include "workers/http/connection.h"
+#include "workers/http/hold.h"
 
 enum {
-    OUTPUT_HIGH = 65536,    /* output waiting: take no more requests */
-    JSON_BODY_EXTRA = 1024, /* around a value, each byte of which may be an escape of six */
+    OUTPUT_HIGH = HTTP_BLOCK / 2, /* output waiting: take no more requests */
+    JSON_BODY_EXTRA = 1024,       /* around a value, each byte of which may be an escape of six */
     JSON_ESCAPE = 6,
 };
 
@@ -22,7 +22,7 @@ static void end_request(struct http_connection *c)
 {
     c->start = c->at;
     c->scanned = 0;
-    c->mark = 0;
+    c->work--;
     c->state = HTTP_STATE_HEAD;
     c->cors = false;
     c->call.request = (struct request){0};
@@ -53,8 +53,13 @@ static void answer_call(struct http_connection *c)
 {
     struct http_server *server = c->server;
     enum status status = c->call.reply.status;
+    size_t len = c->call.reply.value.len;
+    c->work -= (int)(len / 1024);
+    server->long_done = server->long_done || len > HTTP_LONG;
     if (status != STATUS_OK) {
         http_exchange_error(c, status_info(status)->http, c->call.error);
+    } else if (len > HTTP_LONG && c->head.method != HTTP_HEAD && !http_hold_probe(c, len)) {
+        http_connection_no_memory(c); /* before it is shaped in vain */
     } else {
         struct http_body body = {.status = 200};
         server->scratch.len = 0;
@@ -127,6 +132,29 @@ static void answer_page(struct http_connection *c)
 
 /* ---- Requests ---- */
 
+/* Long values cost time: in one round of the server one is answered at once, the others at their
+ * turn, for which max is 0. */
+static void start(struct http_connection *c, uint32_t max)
+{
+    c->call.value_max = max;
+    if (!core_start(c->server->core, &c->call)) {
+        c->state = HTTP_STATE_BUSY;
+    } else if (max > 0 && c->call.reply.status == STATUS_RETRY) {
+        c->state = HTTP_STATE_LATER;
+        c->server->later++;
+        c->work = 0;
+    } else {
+        answer_call(c);
+    }
+}
+
+static void start_again(struct http_connection *c)
+{
+    c->server->later--;
+    c->state = HTTP_STATE_BODY;
+    start(c, 0);
+}
+
 /* The whole request is there. */
 static void dispatch(struct http_connection *c)
 {
@@ -155,6 +183,7 @@ static void dispatch(struct http_connection *c)
         .error = server->error,
         .error_size = sizeof server->error,
     };
+    c->work -= (int)(c->body_len / 1024);
     if (!http_target_split(target, &path, &query) ||
         !http_route_prepare(c->route, path, query, &c->input, &c->call.request)) {
         refuse(c, 400, server->error);
@@ -162,10 +191,8 @@ static void dispatch(struct http_connection *c)
     }
     c->call.done = call_done;
     c->call.status_only = http_route_status_only(c->route, &c->head);
-    if (core_start(server->core, &c->call))
-        answer_call(c);
-    else
-        c->state = HTTP_STATE_BUSY;
+    bool others_first = server->long_done || server->later > 0;
+    start(c, others_first ? HTTP_LONG : 0);
 }
 
 /* Largest body that a request with this head may have. */
@@ -255,7 +282,6 @@ static bool take_head(struct http_connection *c)
     c->body = c->at = c->start + c->head.size;
     c->body_len = 0;
     c->chunked = (struct http_chunked){0};
-    c->mark = c->in.len;
     c->state = HTTP_STATE_BODY;
     find_route(c);
     if (c->head.length > body_max(c)) {
@@ -294,18 +320,22 @@ static bool take_body(struct http_connection *c)
     return false;
 }
 
-bool http_exchange_take(struct http_connection *c)
+enum http_take http_exchange_take(struct http_connection *c)
 {
     bool more = true;
     while (more && !c->last) {
         if (http_connection_pending(c) >= OUTPUT_HIGH)
-            return false;
+            return HTTP_TAKE_OUTPUT;
+        if (c->work <= 0 && c->state != HTTP_STATE_BUSY && c->in.len > c->start)
+            return HTTP_TAKE_TURN;
         if (c->state == HTTP_STATE_HEAD)
             more = take_head(c);
         else if (c->state == HTTP_STATE_BODY)
             more = take_body(c);
+        else if (c->state == HTTP_STATE_LATER)
+            start_again(c);
         else
             more = false;
     }
-    return true;
+    return HTTP_TAKE_ALL;
 }

@@ -297,7 +297,9 @@ static bool on_request_method(struct http_fields *fields, struct bytes value)
 
 static bool on_request_headers(struct http_fields *fields, struct bytes value)
 {
-    fields->head->request_headers = span(fields, value);
+    enum { ECHO_MAX = 512 };
+    if (value.len <= ECHO_MAX)
+        fields->head->request_headers = span(fields, value);
     return true;
 }
 

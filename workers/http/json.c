@@ -67,75 +67,89 @@ size_t http_utf8_sequence(const uint8_t *s, size_t left)
     return len;
 }
 
+/* Eight bytes at a time where they are ASCII. */
 enum http_json_form http_json_form(struct bytes text)
 {
     enum http_json_form form = HTTP_JSON_PLAIN;
-    for (size_t i = http_json_plain_prefix(text); i < text.len;) {
-        uint8_t c = text.data[i];
-        if (c < 0x20 || c == '"' || c == '\\')
+    for (size_t i = 0; i < text.len;) {
+        uint64_t word;
+        if (i + sizeof word <= text.len) {
+            memcpy(&word, text.data + i, sizeof word);
+            if ((word & EACH(0x80)) == 0) {
+                if (form == HTTP_JSON_PLAIN && word_is_special(word))
+                    form = HTTP_JSON_ESCAPE;
+                i += sizeof word;
+                continue;
+            }
+        }
+        if (text.data[i] < 0x80 && byte_is_special(text.data[i]))
             form = HTTP_JSON_ESCAPE;
         size_t n = http_utf8_sequence(text.data + i, text.len - i);
         if (n == 0)
             return HTTP_JSON_BASE64;
         i += n;
-        if (n > 1)
-            continue; /* text that is not ASCII comes in runs */
-        i += http_json_plain_prefix((struct bytes){text.data + i, text.len - i});
     }
     return form;
 }
 
 /* ---- Writing ---- */
 
-static uint8_t *put_escape(uint8_t *out, uint8_t c)
+/* What each byte becomes, for a loop without branches. */
+static struct escape {
+    uint8_t text[7];
+    uint8_t len;
+} escapes[256];
+
+static void fill_escapes(void)
 {
     static const char digits[] = "0123456789abcdef";
     static const char letters[0x20] = {
         ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
-    *out++ = '\\';
-    if (c >= 0x20 || letters[c]) {
-        *out++ = c >= 0x20 ? c : (uint8_t)letters[c];
-        return out;
+    for (unsigned c = 0; c < 256; c++) {
+        struct escape *escape = &escapes[c];
+        *escape = (struct escape){{(uint8_t)c}, 1};
+        if (c == '"' || c == '\\')
+            *escape = (struct escape){{'\\', (uint8_t)c}, 2};
+        else if (c < 0x20 && letters[c])
+            *escape = (struct escape){{'\\', (uint8_t)letters[c]}, 2};
+        else if (c < 0x20)
+            *escape = (struct escape){
+                {'\\', 'u', '0', '0', (uint8_t)digits[c >> 4], (uint8_t)digits[c & 15]}, 6};
     }
-    memcpy(out, "u00", 3);
-    out[3] = (uint8_t)digits[c >> 4];
-    out[4] = (uint8_t)digits[c & 15];
-    return out + 5;
 }
 
-/* What put_escape() adds to a byte of its own. */
-static size_t escape_extra(uint8_t c)
+static const struct escape *escape_table(void)
 {
-    static const uint8_t extra[0x60] = {[0 ... 7] = 5,   [8 ... 10] = 1 /* \b \t \n */,
-                                        [11] = 5,        [12 ... 13] = 1 /* \f \r */,
-                                        [14 ... 31] = 5, ['"'] = 1,
-                                        ['\\'] = 1};
-    return c < sizeof extra ? extra[c] : 0;
+    if (escapes[0].len == 0)
+        fill_escapes();
+    return escapes;
 }
 
 size_t http_json_length(struct bytes text, enum http_json_form form)
 {
+    size_t length = 0;
     if (form == HTTP_JSON_BASE64)
         return (text.len + 2) / 3 * 4;
-    size_t length = text.len;
-    for (size_t i = 0; form == HTTP_JSON_ESCAPE && i < text.len; i++)
-        length += escape_extra(text.data[i]);
+    if (form == HTTP_JSON_PLAIN)
+        return text.len;
+    const struct escape *table = escape_table();
+    for (size_t i = 0; i < text.len; i++)
+        length += table[text.data[i]].len;
     return length;
 }
 
 static void append_escaped(struct buffer *out, struct bytes text)
 {
+    const struct escape *table = escape_table();
     enum { PIECE = 4096 }; /* room is made for the worst of each piece, not of the whole */
     for (size_t at = 0; at < text.len; at += PIECE) {
         size_t end = text.len - at < PIECE ? text.len : at + PIECE;
-        buffer_reserve(out, 6 * (end - at));
+        buffer_reserve(out, 6 * (end - at) + sizeof(struct escape));
         uint8_t *p = out->data + out->len;
         for (size_t i = at; i < end; i++) {
-            uint8_t c = text.data[i];
-            if (c < 0x20 || c == '"' || c == '\\')
-                p = put_escape(p, c);
-            else
-                *p++ = c;
+            const struct escape *escape = &table[text.data[i]];
+            memcpy(p, escape, sizeof *escape); /* more than there may be: the next writes over it */
+            p += escape->len;
         }
         out->len = (size_t)(p - out->data);
     }

@@ -20,6 +20,7 @@ enum {
     ACCEPT_BURST = 4,        /* per round; the rest is left to the other workers */
     ACCEPT_PAUSE_MS = 100,   /* after running out of descriptors */
     DESCRIPTORS_SPARE = 128, /* besides one per connection */
+    SCRATCH_MAX = 8 << 20,   /* bytes kept from round to round */
 };
 
 /* What epoll reports besides connections: addresses that no connection has. */
@@ -43,6 +44,13 @@ void http_server_return(struct http_server *server, struct buffer *buffer)
     } else {
         buffer_free(buffer);
     }
+}
+
+/* What was as large as a large value now and then is not kept for ever. */
+static void trim(struct buffer *buffer)
+{
+    if (buffer->capacity > SCRATCH_MAX)
+        buffer_free(buffer);
 }
 
 /* ---- Accepting ---- */
@@ -127,17 +135,17 @@ static void expire(struct http_server *server, struct http_list *list, uint64_t 
         http_connection_timeout(c);
 }
 
-/* Closes the connections that have been idle for a while; the others are told with their next
+/* Closes the connections that have been idle for so long. The others are told with their next
  * answer, so that no request is lost to a close that crosses it. */
-static void close_quiet(struct http_server *server)
+static void close_idle(struct http_server *server, uint64_t quiet_ms)
 {
     struct http_connection *next;
     for (struct http_connection *c = server->active.head; c; c = next) {
         next = c->next;
-        if (server->now_ms - c->touched_ms < HTTP_QUIET_MS)
+        if (server->now_ms - c->touched_ms < quiet_ms)
             break;
         if (http_connection_idle(c))
-            http_connection_close(c);
+            http_connection_finish(c);
     }
 }
 
@@ -162,8 +170,13 @@ static void start_draining(struct http_server *server)
 
 static void drain(struct http_server *server)
 {
-    close_quiet(server);
-    if (server->now_ms < server->drain_end_ms)
+    uint64_t left_ms =
+        server->drain_end_ms > server->now_ms ? server->drain_end_ms - server->now_ms : 0;
+    if (run_child_service_stops()) /* nobody goes on here: there is nothing to hand over */
+        close_idle(server, HTTP_QUIET_MS);
+    else if (left_ms <= HTTP_LAST_MS && 4 * left_ms <= server->child->conf.drain_timeout_ms)
+        close_idle(server, 0);
+    if (left_ms > 0)
         return;
     if (server->connections > 0)
         log_warn("drain_timeout: %u connections are cut off", server->connections);
@@ -203,18 +216,42 @@ static bool is_loopback(int fd)
            http_access_is_loopback(&address);
 }
 
-void http_server_open(struct http_server *server, struct run_child *child, struct core *core)
+/* Takes memory back from the one that has held it longest, if that is long enough. */
+static bool relieve(void *context)
 {
-    int one = 1;
+    struct http_server *server = context;
+    struct http_connection *c;
+    TAILQ_FOREACH(c, &server->holders, holder)
+    {
+        if (server->now_ms - c->held_ms < HTTP_HOLD_MS)
+            return false;
+        if (c != server->asking && http_connection_cut(c))
+            return true;
+    }
+    return false;
+}
+
+void http_server_init(struct http_server *server, struct run_child *child, struct core *core)
+{
     *server = (struct http_server){.child = child, .core = core};
+    TAILQ_INIT(&server->turns);
+    TAILQ_INIT(&server->holders);
     server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (server->epoll_fd < 0)
         run_child_fail(RUN_EXIT_FAILURE, "epoll_create1: %s", strerror(errno));
-    raise_descriptor_limit(child->conf.http.max_connections);
     server->access.hosts = child->conf.http_hosts;
     server->access.origins = child->conf.http_origins;
-    server->loopback = is_loopback(RUN_FD_LISTEN);
+    server->progress = HTTP_RATE_MIN * child->conf.http.idle_timeout_ms / 1000;
+    core_budget_relief(core, relieve, server);
     update_clock(server);
+}
+
+void http_server_open(struct http_server *server, struct run_child *child, struct core *core)
+{
+    int one = 1;
+    http_server_init(server, child, core);
+    raise_descriptor_limit(child->conf.http.max_connections);
+    server->loopback = is_loopback(RUN_FD_LISTEN);
     /* Accepted sockets inherit it. */
     if (setsockopt(RUN_FD_LISTEN, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0)
         log_warn("TCP_NODELAY: %s", strerror(errno));
@@ -252,30 +289,49 @@ static int bound_wait(const struct http_server *server, int wait_ms)
 
 static int next_wait(struct http_server *server)
 {
+    if (!TAILQ_EMPTY(&server->turns))
+        return 0;
     return bound_wait(server, core_sleep(server->core, clock_ns()));
 }
 
-static void round_trip(struct http_server *server)
+/* Lets those go on whose turn was over, each once, for a bounded time. */
+static void take_turns(struct http_server *server)
+{
+    struct http_connection *last = TAILQ_LAST(&server->turns, http_queue), *c;
+    uint64_t end_ns = last ? clock_ns() + HTTP_TURNS_NS : 0;
+    while ((c = TAILQ_FIRST(&server->turns))) {
+        bool was_last = c == last;
+        http_connection_turn(c);
+        if (was_last || clock_ns() >= end_ns)
+            break;
+    }
+}
+
+void http_server_round(struct http_server *server)
 {
     struct epoll_event events[EVENTS];
     int n = epoll_wait(server->epoll_fd, events, EVENTS, next_wait(server));
     if (n < 0 && errno != EINTR)
         panic("epoll_wait: %s", strerror(errno));
     update_clock(server);
+    server->long_done = false;
     core_awake(server->core, has_tag(events, n, &tag_core));
     for (int i = 0; i < n; i++)
         handle(server, &events[i]);
+    take_turns(server);
     core_flush(server->core);
     core_poll(server->core, clock_ns());
     core_flush(server->core);
     keep_time(server);
-    run_child_beat(server->now_ms);
+    trim(&server->scratch);
 }
 
 void http_server_run(struct http_server *server)
 {
-    while (!server->draining || server->connections > 0)
-        round_trip(server);
+    while (!server->draining || server->connections > 0) {
+        http_server_round(server);
+        run_child_beat(server->now_ms);
+    }
     close(server->epoll_fd);
     while (server->pooled > 0)
         free(server->pool[--server->pooled]);

@@ -5,22 +5,30 @@
  *            --> connection        read, parse, core_start(), answer
  *            --> core's fds        completions: core_poll() calls back into the connections
  *
- * One thread. Connections are level-triggered. All time limits of one kind have the same length, so
- * each kind is a list in order of time and only its front need be looked at.
+ * One thread. A connection with many requests in its input answers some and goes to the end of a
+ * queue, so that all others are looked at between. Connections are level-triggered. All time limits
+ * of one kind have the same length, so each kind is a list in order of time and only its front need
+ * be looked at.
  */
 #ifndef STRATO_WORKERS_HTTP_SERVER_H
 #define STRATO_WORKERS_HTTP_SERVER_H
 
 #include "workers/core/core.h"
+#include <sys/queue.h>
+
 #include "workers/http/access.h"
 #include "workers/http/reply.h"
 
 enum {
-    HTTP_BLOCK = 8192,     /* size of a pooled buffer */
-    HTTP_POOL_MAX = 64,    /* pooled buffers kept for reuse */
-    HTTP_LINGER_MS = 1000, /* how long the rest of a refused request is read and dropped */
-    HTTP_REFUSED_MAX = 64, /* connections over max_connections that are told so at one time */
-    HTTP_QUIET_MS = 1000,  /* a connection idle for so long may be closed when draining */
+    HTTP_BLOCK = 8192,       /* size of a pooled buffer */
+    HTTP_POOL_MAX = 64,      /* pooled buffers kept for reuse */
+    HTTP_LINGER_MS = 1000,   /* how long the rest of a refused request is read and dropped */
+    HTTP_LAST_MS = 500,      /* before drain_timeout: connections still idle are closed, in order */
+    HTTP_RATE_MIN = 4096,    /* bytes/s that a body, or an answer being taken, must move at least */
+    HTTP_HOLD_MS = 1000,     /* memory held for so long may be taken away when others need it */
+    HTTP_TURNS_NS = 1000000, /* time per round for connections whose turn was over */
+    HTTP_REFUSED_MAX = 64,   /* connections over max_connections that are told so at one time */
+    HTTP_QUIET_MS = 1000,    /* a connection idle for so long may be closed when draining */
 };
 
 struct http_connection;
@@ -28,6 +36,8 @@ struct http_connection;
 struct http_list {
     struct http_connection *head, *tail; /* head: touched longest ago */
 };
+
+TAILQ_HEAD(http_queue, http_connection);
 
 struct http_server {
     struct run_child *child;
@@ -45,6 +55,12 @@ struct http_server {
     unsigned connections;
     struct http_list active;    /* every connection but those: */
     struct http_list lingering; /* answered; what they still send is dropped */
+    struct http_queue turns;    /* requests wait in their input; in the order they get their turn */
+    struct http_queue holders;  /* hold memory of the budget; who has held longest comes first */
+    const struct http_connection *asking; /* for memory: it is not asked to give some up */
+    bool long_done;                       /* a long value was answered in this round */
+    unsigned later;                       /* connections in HTTP_STATE_LATER */
+    uint64_t progress; /* bytes of a body or answer that renew a time limit (HTTP_RATE_MIN) */
 
     uint8_t *pool[HTTP_POOL_MAX];
     unsigned pooled;
@@ -58,6 +74,11 @@ struct http_server {
 void http_server_open(struct http_server *server, struct run_child *child, struct core *core);
 /* Serves until the child is told to stop and has drained. */
 void http_server_run(struct http_server *server);
+
+/* The parts that http_server_open() makes without looking at descriptors, and one round of
+ * http_server_run(): for tests that have connections of their own. */
+void http_server_init(struct http_server *server, struct run_child *child, struct core *core);
+void http_server_round(struct http_server *server);
 
 /* A buffer that has at least HTTP_BLOCK bytes of room; from the pool. */
 void http_server_lend(struct http_server *server, struct buffer *buffer);
