@@ -16,7 +16,9 @@ endef
 
 # For editors: the compilation database of the build with the most in it.
 define link_commands
-	@ln -sfn $(1)/compile_commands.json compile_commands.json
+	@for dir in build build/dev; do \
+		test ! -e $$dir/compile_commands.json || ln -sfn $$dir/compile_commands.json .; \
+	done
 endef
 
 help:
@@ -39,7 +41,7 @@ run: build
 build:
 	@$(DEPS) build
 	$(call build_preset,build,release)
-	@test -e build/dev/compile_commands.json || ln -sfn build/compile_commands.json .
+	$(link_commands)
 
 package: build
 	@$(DEPS) package
@@ -50,7 +52,7 @@ package: build
 test: package
 	@$(DEPS) test
 	$(call build_preset,build/dev,dev)
-	$(call link_commands,build/dev)
+	$(link_commands)
 	$(call build_preset,build/asan,asan)
 	$(call build_preset,build/tsan,tsan,--target torture)
 	$(call build_preset,build/fuzz,fuzz,--target fuzzers)
