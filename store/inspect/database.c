@@ -19,6 +19,7 @@
 
 enum {
     TRIES = 10,
+    MISSING_MAX = 256,     /* pages at the end that may never have been written, as in env.c */
     SHOWN = 8,             /* saved results of a channel */
     META_MAX = 4096,       /* entries of the table meta: one for each channel, and two */
     TABLES_MAX = 64,       /* more are not Strato's */
@@ -180,7 +181,7 @@ static void show_file(struct database *database)
     for (int i = 0; i < 2; i++)
         if (!pages->whole[i])
             report_trouble(database->report, "meta page %d is damaged", i);
-    if (pages->last_page >= pages->input->size / pages->page_size)
+    if (pages->last_page >= pages->input->size / pages->page_size + MISSING_MAX)
         report_trouble(database->report,
                        "it should have %" PRIu64 " pages of %u bytes and has fewer",
                        pages->last_page + 1, pages->page_size);
@@ -390,7 +391,7 @@ static void look(struct database *database)
 void inspect_database(const struct input *input, const struct inspect_options *options,
                       struct report *report)
 {
-    char reason[200];
+    char reason[200] = "it cannot be measured";
     bool moved = true;
     json_t *before = json_deep_copy(report->root);
     for (int i = 0; i < TRIES && moved; i++) {
@@ -403,7 +404,9 @@ void inspect_database(const struct input *input, const struct inspect_options *o
             report_open(report);
             json_object_update(report->root, before);
         }
-        if (!input_measure(&now) || !pages_open(&database.pages, &now, reason, sizeof reason)) {
+        /* Measured again, because the state that was read may be newer than the first size. */
+        if (!input_measure(&now) || !pages_open(&database.pages, &now, reason, sizeof reason) ||
+            !input_measure(&now)) {
             report_trouble(report, "%s", reason);
             moved = false;
             break;
