@@ -96,7 +96,8 @@ size_t text_json(const char *text, char out[TEXT_JSON_MAX])
     if (code == '"' || code == '\\') {
         snprintf(out, TEXT_JSON_MAX, "\\%c", *text);
     } else if (code < 0 || text_is_control(code)) {
-        snprintf(out, TEXT_JSON_MAX, "\\u%04x", (unsigned)(code < 0 ? (unsigned char)*text : code));
+        unsigned number = code < 0 ? (unsigned char)*text : (unsigned)code & 0xffff;
+        snprintf(out, TEXT_JSON_MAX, "\\u%04x", number);
     } else {
         memcpy(out, text, len);
         out[len] = '\0';
