@@ -75,12 +75,12 @@ void stats_page(const struct stats *stats, uint32_t first, Strato__Control__Stat
 /* What is known of one worker. */
 struct worker {
     char name[RUN_NAME_MAX];
-    double figures[FIGURE_COUNT];
+    double figures[FIGURE_END];
 };
 
 static void load(struct worker *worker, struct channel_memory *memory)
 {
-    for (unsigned i = 0; i < FIGURE_COUNT; i++)
+    for (unsigned i = 0; i < FIGURE_END; i++)
         worker->figures[i] +=
             (double)atomic_load_explicit(&memory->counters[i], memory_order_relaxed);
 }
@@ -138,8 +138,7 @@ static void add_operations(struct stats *stats, const struct worker *workers, un
     for (unsigned w = 0; w < count; w++)
         for (unsigned status = 0; status < STATUS_COUNT; status++)
             stats_add(stats, STATS_COUNTER, "strato_responses_total",
-                      "Operations answered, by outcome.",
-                      workers[w].figures[FIGURE_ENDED_STATUS + status],
+                      "Operations answered, by outcome.", workers[w].figures[figure_ended(status)],
                       "process=\"%s\",status=\"%s\"", workers[w].name, status_info(status)->name);
 }
 

@@ -25,6 +25,8 @@ enum status {
     STATUS_RETRY = 12,      /* reader only: a write is in the way, ask the store */
     STATUS_REFUSED = 13,    /* the backend does not do this for us until somebody changes a setting;
                              * nothing was changed; the reply's value says what it said */
+    STATUS_DAMAGED = 14, /* what is stored under this key makes no sense; it is not touched until it
+                          * is overwritten or deleted */
     STATUS_COUNT
 };
 

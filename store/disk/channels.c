@@ -5,16 +5,19 @@
 
 #include <stdlib.h>
 
+#include "proto/channel/channel.h"
 #include "store/disk/format.h"
 
 enum { NOTHING = CHANNEL_NO_RESULT };
 
 struct channels {
     unsigned count;
+    bool forgetting; /* some are forgotten and that is not committed */
     struct channel {
         struct buffer read;    /* what was there when it was opened; empty: nothing */
         struct buffer written; /* what is about to be written */
         bool changed;          /* something was changed on its behalf */
+        bool forgotten;        /* what is written of it is to be removed */
     } channels[];
 };
 
@@ -31,6 +34,26 @@ static MDB_val name_val(char key[11])
 
 /* ---- Reading ---- */
 
+/* Whether it is what add() makes: so many results, the last of them of the last submission. */
+static bool is_sane(MDB_val value)
+{
+    struct channel_entry head;
+    struct channel_result result;
+    if (value.mv_size < sizeof head || (value.mv_size - sizeof head) % sizeof result != 0)
+        return false;
+    memcpy(&head, value.mv_data, sizeof head);
+    uint64_t count = (value.mv_size - sizeof head) / sizeof result;
+    if (count > CHANNEL_SLOTS || head.applied < count || head.applied - count != head.first)
+        return false;
+    for (uint64_t i = 0; i < count; i++) {
+        memcpy(&result, (const uint8_t *)value.mv_data + sizeof head + i * sizeof result,
+               sizeof result);
+        if (result.status != NOTHING && result.status >= STATUS_COUNT)
+            return false;
+    }
+    return true;
+}
+
 struct channels *channels_open(const struct work *work, unsigned count)
 {
     struct channels *channels = calloc(1, sizeof *channels + count * sizeof(struct channel));
@@ -42,9 +65,15 @@ struct channels *channels_open(const struct work *work, unsigned count)
         name(i, text);
         MDB_val key = name_val(text), value;
         int code = mdb_get(work->txn, work->env->tables[TABLE_META], &key, &value);
-        if (env_status(work->env, code, "read") == STATUS_OK &&
-            value.mv_size >= sizeof(struct channel_entry))
+        if (env_status(work->env, code, "read") != STATUS_OK)
+            continue;
+        if (is_sane(value))
             buffer_append(&channels->channels[i].read, value.mv_data, value.mv_size);
+        else
+            (void)!env_damaged(work->env,
+                               "what channel %u has had applied makes no sense: what it had under "
+                               "way may be carried out twice",
+                               i);
     }
     return channels;
 }
@@ -72,16 +101,14 @@ uint64_t channels_applied(const struct channels *channels, uint32_t channel)
     return entry_of(channels, channel).applied;
 }
 
-bool channels_forget(struct channels *channels, const struct work *work, uint32_t channel)
+bool channels_forget(struct channels *channels, uint32_t channel)
 {
-    char text[11];
-    if (channels->channels[channel].read.len == 0)
+    struct channel *forgotten = &channels->channels[channel];
+    if (forgotten->read.len == 0)
         return false;
-    name(channel, text);
-    MDB_val key = name_val(text);
-    env_must(work->env, mdb_del(work->txn, work->env->tables[TABLE_META], &key, NULL),
-             "forget a channel in");
-    buffer_free(&channels->channels[channel].read);
+    buffer_free(&forgotten->read);
+    forgotten->forgotten = true;
+    channels->forgetting = true;
     return true;
 }
 
@@ -129,30 +156,43 @@ static void add(struct channel *channel, const struct batch_entry *entry)
     channel->changed |= entry->changed;
 }
 
+/* Writes what is to be known of a channel, or removes what is known. */
 static enum status save(struct channel *channel, const struct work *work, uint32_t number)
 {
-    enum status status = STATUS_OK;
-    if (channel->changed) {
-        char text[11];
-        name(number, text);
-        MDB_val key = name_val(text), value = env_val(buffer_bytes(&channel->written));
-        int code = mdb_put(work->txn, work->env->tables[TABLE_META], &key, &value, 0);
-        status = env_status(work->env, code, "write");
-    }
+    char text[11];
+    int code = MDB_SUCCESS;
+    name(number, text);
+    MDB_val key = name_val(text), value = env_val(buffer_bytes(&channel->written));
+    if (channel->changed)
+        code = mdb_put(work->txn, work->env->tables[TABLE_META], &key, &value, 0);
+    else if (channel->forgotten)
+        code = mdb_del(work->txn, work->env->tables[TABLE_META], &key, NULL);
     channel->written.len = 0;
     channel->changed = false;
-    return status;
+    enum status status = env_status(work->env, code, "write");
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
 enum status channels_save(struct channels *channels, const struct work *work,
                           const struct batch *batch, size_t first, size_t count)
 {
-    enum status status = STATUS_OK;
+    enum status first_bad = STATUS_OK;
     for (size_t i = first; i < first + count; i++)
         add(&channels->channels[batch->entries[i].channel], &batch->entries[i]);
-    for (uint32_t i = 0; i < channels->count; i++)
-        if (channels->channels[i].written.len > 0 &&
-            save(&channels->channels[i], work, i) != STATUS_OK)
-            status = STATUS_FULL;
-    return status;
+    for (uint32_t i = 0; i < channels->count; i++) {
+        struct channel *channel = &channels->channels[i];
+        if (channel->written.len == 0 && !channel->forgotten)
+            continue;
+        enum status status = save(channel, work, i);
+        if (first_bad == STATUS_OK)
+            first_bad = status;
+    }
+    return first_bad;
+}
+
+void channels_saved(struct channels *channels)
+{
+    for (uint32_t i = 0; channels->forgetting && i < channels->count; i++)
+        channels->channels[i].forgotten = false;
+    channels->forgetting = false;
 }

@@ -13,21 +13,25 @@
 
 struct channels;
 
-/* Reads what was written for channels below count. */
+/* Reads what was written for channels below count. What makes no sense is as if it were not there.
+ */
 struct channels *channels_open(const struct work *work, unsigned count);
 void channels_close(struct channels **channels);
 
 /* Submissions of the channel up to and including the last that was applied. As read. */
 uint64_t channels_applied(const struct channels *channels, uint32_t channel);
-/* Forgets a channel; false when nothing is known of it. To be committed by the caller. */
-bool channels_forget(struct channels *channels, const struct work *work, uint32_t channel);
+/* Forgets a channel; false when nothing is known of it. The next commit has it written down. */
+bool channels_forget(struct channels *channels, uint32_t channel);
 /* The outcome of a submission below channels_applied(), without its value. False when nothing was
  * done for it (it only read, or was refused before it came to the engine). */
 bool channels_result(const struct channels *channels, uint32_t channel, uint64_t sequence,
                      struct reply *reply_r);
 
-/* Writes the outcomes of entries first..first+count-1 of a batch. STATUS_OK or STATUS_FULL. */
+/* Writes the outcomes of entries first..first+count-1 of a batch. STATUS_OK, STATUS_FULL or
+ * STATUS_DAMAGED. */
 enum status channels_save(struct channels *channels, const struct work *work,
                           const struct batch *batch, size_t first, size_t count) MUST_CHECK;
+/* What was saved is committed. */
+void channels_saved(struct channels *channels);
 
 #endif

@@ -1,9 +1,12 @@
 /*
  * commit - a batch's way to the disk, to the arena and to those who wait; see engine.h.
  *
- * Fails only for want of room: then the batch is done again one by one, and what does not fit is
- * refused. Whatever else goes wrong ends the process before anything was answered.
+ * Fails only for want of room, or for damage: then the batch is done again in smaller and smaller
+ * pieces, and what cannot be done is refused alone. Whatever else goes wrong ends the process
+ * before anything was answered.
  */
+#include <unistd.h>
+
 #include "proto/base/clock.h"
 #include "proto/base/failpoint.h"
 #include "store/disk/engine.h"
@@ -19,9 +22,8 @@ enum {
 struct work engine_read(struct engine *engine)
 {
     if (!engine->reading) {
-        int code = engine->reader
-                       ? mdb_txn_renew(engine->reader)
-                       : mdb_txn_begin(engine->env.lmdb, NULL, MDB_RDONLY, &engine->reader);
+        int code = engine->reader ? mdb_txn_renew(engine->reader)
+                                  : env_begin_read(&engine->env, &engine->reader);
         env_must(&engine->env, code, "begin to read");
         engine->reading = true;
     }
@@ -64,9 +66,10 @@ static enum status save(struct engine *engine, size_t first, size_t count)
 enum status engine_commit(struct engine *engine, size_t first, size_t count)
 {
     uint64_t start = clock_ns();
-    if (save(engine, first, count) != STATUS_OK) {
+    enum status status = save(engine, first, count);
+    if (status != STATUS_OK) {
         engine_abort(engine);
-        return STATUS_FULL;
+        return status;
     }
     failpoint("disk.before_commit");
     engine_stop_reading(engine);
@@ -74,11 +77,13 @@ enum status engine_commit(struct engine *engine, size_t first, size_t count)
     int code = mdb_txn_commit(engine->work.txn); /* it is gone in any case */
     flush_after_commit(engine->env.flush);
     engine->work = (struct work){0};
-    if (env_status(&engine->env, code, "commit to") != STATUS_OK) {
+    status = env_status(&engine->env, code, "commit to");
+    if (status != STATUS_OK) {
         engine_abort(engine);
-        return STATUS_FULL;
+        return status;
     }
     failpoint("disk.after_commit");
+    channels_saved(engine->channels);
     engine->committed = engine->state;
     engine->commits++;
     engine->commit_ns += clock_ns() - start;
@@ -157,48 +162,79 @@ static void finish(struct engine *engine, size_t first, size_t count)
     }
 }
 
-/* All of it in one transaction. False when there is no room for that. */
-static bool settle_together(struct engine *engine)
+/* Commits what was carried out for entries of the batch, and answers them. */
+static enum status commit_and_finish(struct engine *engine, size_t first, size_t count)
 {
-    struct batch *batch = &engine->batch;
-    if (engine->carried_out < batch->count)
-        return false;
-    if (!engine->work.changed)
-        engine_abort(engine);
-    else if (engine_commit(engine, 0, batch->count) != STATUS_OK)
-        return false;
-    finish(engine, 0, batch->count);
-    return true;
+    enum status status = STATUS_OK;
+    if (engine->work.changed)
+        status = engine_commit(engine, first, count);
+    engine_abort(engine);
+    if (status == STATUS_OK)
+        finish(engine, first, count);
+    return status;
 }
 
-/* Each in a transaction of its own: what does not fit is refused, the rest goes on. */
-static void settle_singly(struct engine *engine)
+static enum status carry_out(struct engine *engine, size_t first, size_t count)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = first; status == STATUS_OK && i < first + count; i++)
+        status = engine_carry_out(engine, &engine->batch.entries[i]);
+    return status;
+}
+
+/*
+ * Entries of the batch of which one at least could not be done with the others: each half in a
+ * transaction of its own, down to the one that is refused. So one that cannot be written costs the
+ * others a few commits, and not one each.
+ */
+static void settle_apart(struct engine *engine, size_t first, size_t count)
 {
     struct batch *batch = &engine->batch;
-    const struct reply refused = {.status = STATUS_FULL};
+    size_t mark = batch->bytes.len; /* answers of a transaction that is lost need no room */
+    run_child_beat(clock_ms());
+    enum status status = carry_out(engine, first, count);
+    if (status == STATUS_OK)
+        status = commit_and_finish(engine, first, count);
+    if (status == STATUS_OK)
+        return;
     engine_abort(engine);
-    for (size_t i = 0; i < batch->count; i++) {
-        struct batch_entry *entry = &batch->entries[i];
-        bool done = engine_carry_out(engine, entry) == STATUS_OK &&
-                    (!entry->changed || engine_commit(engine, i, 1) == STATUS_OK);
-        if (!done) {
-            entry->changed = false;
-            batch_answer(batch, entry, &refused);
-        }
-        engine_abort(engine);
-        finish(engine, i, 1);
+    batch->bytes.len = mark;
+    if (count > 1) {
+        settle_apart(engine, first, count / 2);
+        settle_apart(engine, first + count / 2, count - count / 2);
+        return;
     }
+    const struct reply refused = {.status = status};
+    batch->entries[first].changed = false;
+    batch_answer(batch, &batch->entries[first], &refused);
+    finish(engine, first, 1);
+}
+
+/* All of it in one transaction, if it can be. */
+static void settle(struct engine *engine)
+{
+    size_t count = engine->batch.count;
+    if (engine->carried_out == count && commit_and_finish(engine, 0, count) == STATUS_OK)
+        return;
+    engine_abort(engine);
+    readers_clear(&engine->env.readers, engine->env.lmdb);
+    settle_apart(engine, 0, count);
 }
 
 /* Says once that it is full, and once that it is over. */
 static void note_room(struct engine *engine, uint64_t refused)
 {
     bool full = engine->refused > refused;
-    if (full && !engine->was_full)
+    const struct env *env = &engine->env;
+    if (full && !engine->was_full) {
         log_warn("no more room in %s: what needs more is refused until something is deleted, or "
                  "the disk has room again (map_size is %llu bytes)",
-                 engine->env.path,
-                 (unsigned long long)(engine->env.pages_max * engine->env.page_size));
+                 env->path, (unsigned long long)(env->pages_max * env->page_size));
+        if (env->readers.pid != 0 && env->readers.pid != getpid())
+            log_warn("process %d reads the database as it was %llu s ago or more, so that pages "
+                     "freed since are not used again; end it",
+                     env->readers.pid, (unsigned long long)env->readers.age_ms / 1000);
+    }
     engine->was_full = full;
 }
 
@@ -206,8 +242,7 @@ void engine_settle(struct engine *engine)
 {
     if (engine->batch.count > 0) {
         uint64_t refused = engine->refused, changes = engine->changes;
-        if (!settle_together(engine))
-            settle_singly(engine);
+        settle(engine);
         if (engine->refused > refused || engine->changes > changes)
             note_room(engine, refused);
         memset(engine->waiting, 0, engine->channel_count * sizeof engine->waiting[0]);

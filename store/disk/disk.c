@@ -56,6 +56,8 @@ static void read_set(struct engine *engine, const struct engine_call *call)
     struct reply reply;
     (void)!operation_carry_out(&work, &call->request, &engine->items, &reply);
     complete(engine, call, &reply);
+    if (reply.status == STATUS_DAMAGED)
+        engine_stop_reading(engine);
     if (reply.revision != 0)
         engine_publish(engine, op_info(call->request.op)->service, call->request.key, reply.value,
                        0, reply.revision);
@@ -75,10 +77,14 @@ static void read_now(struct engine *engine, const struct engine_call *call)
         return;
     }
     struct work work = engine_read(engine);
-    bool found = record_get(&work, service, request->key, &record) == STATUS_OK;
-    operation_read(request, found ? &record : NULL, &reply);
+    enum status status = record_get(&work, service, request->key, &record);
+    operation_read(request, status == STATUS_OK ? &record : NULL, &reply);
+    if (status == STATUS_DAMAGED)
+        reply.status = status;
     complete(engine, call, &reply);
-    if (found)
+    if (status == STATUS_DAMAGED)
+        engine_stop_reading(engine); /* LMDB may have given the transaction up */
+    if (status == STATUS_OK)
         engine_publish(engine, service, request->key, record.value, record.expiry_ms,
                        record.revision);
 }
@@ -117,6 +123,7 @@ static void replay(struct engine *engine, const struct engine_call *call)
         struct request request = {.op = service_info(info->service)->read,
                                   .key = call->request.key};
         (void)!operation_carry_out(&work, &request, &engine->items, &now);
+        reply.status = now.status;
         reply.value = now.value;
     }
     complete(engine, call, &reply);
@@ -129,11 +136,12 @@ static uint64_t applied(const struct engine *engine, uint32_t channel)
 
 static void forget(struct engine *engine, uint32_t channel)
 {
+    if (!channels_forget(engine->channels, channel))
+        return;
     engine_begin(engine);
-    if (!channels_forget(engine->channels, &engine->work, channel))
-        engine_abort(engine);
-    else if (engine_commit(engine, 0, 0) != STATUS_OK)
-        run_child_fail(RUN_EXIT_FAILURE, "no room in %s", engine->env.path);
+    if (engine_commit(engine, 0, 0) != STATUS_OK) /* no room: reads are answered all the same */
+        log_warn("cannot write down in %s that channel %u is a new one; the next change does it",
+                 engine->env.path, channel);
 }
 
 static void hit(struct engine *engine, uint64_t word)
@@ -165,6 +173,7 @@ static bool reclaim(struct engine *engine, uint64_t now_ms)
 static bool tend(struct engine *engine, uint64_t now_wall_ms)
 {
     snapshot_tend(engine->snapshot);
+    readers_tend(&engine->env.readers, engine->env.lmdb, clock_ms());
     bool more =
         arena_reclaim(engine->arena, now_wall_ms, ARENA_RECLAIM_BATCH) == ARENA_RECLAIM_BATCH;
     return reclaim(engine, now_wall_ms) || more;
@@ -198,6 +207,21 @@ static void stats(const struct engine *engine, struct stats *stats)
          (double)engine->expired},
         {STATS_GAUGE, "strato_disk_sync_seconds", "How long the last sync took (sync = interval).",
          (double)flush_last_ns(engine->env.flush) / 1e9},
+        {STATS_COUNTER, "strato_disk_damaged_total",
+         "Things met in the database that make no sense and were not used.",
+         (double)engine->env.damaged},
+        {STATS_COUNTER, "strato_disk_dead_readers_total",
+         "Read transactions of dead processes that were cleared.",
+         (double)atomic_load(&engine->env.readers.dead)},
+        {STATS_GAUGE, "strato_disk_readers", "Read transactions open when it was last looked.",
+         (double)engine->env.readers.open},
+        {STATS_GAUGE, "strato_disk_oldest_reader_seconds",
+         "How long somebody has read the database as it was before later changes: pages freed "
+         "since "
+         "are not used again.",
+         (double)engine->env.readers.age_ms / 1e3},
+        {STATS_GAUGE, "strato_disk_oldest_reader_pid", "The process that does so; 0: nobody.",
+         (double)engine->env.readers.pid},
         {STATS_GAUGE, "strato_disk_map_bytes", "Most that the database may grow to.",
          (double)engine->env.pages_max * page},
         {STATS_GAUGE, "strato_disk_file_bytes",

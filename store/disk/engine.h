@@ -52,13 +52,13 @@ void engine_begin(struct engine *engine);
 /* Ends it without a trace. */
 void engine_abort(struct engine *engine);
 
-/* Carries out the batch's next entry. STATUS_FULL: the transaction is lost, engine_settle() does
- * the batch again piece by piece. */
+/* Carries out the batch's next entry. STATUS_FULL or STATUS_DAMAGED: the transaction is lost,
+ * engine_settle() does the batch again piece by piece. */
 enum status engine_carry_out(struct engine *engine, struct batch_entry *entry) MUST_CHECK;
 /* Commits, publishes and answers all of the batch; then it is empty. */
 void engine_settle(struct engine *engine);
 /* Commits what is in the open transaction, on behalf of count entries of the batch from first on.
- * STATUS_OK, or STATUS_FULL and it is lost. */
+ * STATUS_OK, or STATUS_FULL or STATUS_DAMAGED and it is lost. */
 enum status engine_commit(struct engine *engine, size_t first, size_t count) MUST_CHECK;
 
 /* Puts a copy of a record into the arena, or makes sure that there is none of it. */

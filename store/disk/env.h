@@ -13,6 +13,7 @@
 #include <lmdb.h>
 
 #include "proto/conf/conf.h"
+#include "store/disk/readers.h"
 
 /* The database's tables. The first five are the services, by number. */
 enum table {
@@ -40,6 +41,9 @@ struct env {
     int lock_fd;
     int data_fd; /* LMDB's own */
     struct flush *flush;
+    struct readers readers;
+    uint64_t damaged;    /* things met that make no sense, since this process started */
+    uint64_t damaged_ms; /* when that was last logged */
 };
 
 /*
@@ -56,11 +60,19 @@ void env_path(const char *directory, const char *name, char *path);
 bool env_sync_directory(const char *path);
 
 /*
- * STATUS_OK, STATUS_NOT_FOUND, or STATUS_FULL (no room in the map or on the disk: the transaction
- * is of no more use but to be aborted). Anything else is logged as "cannot WHAT" and ends the
+ * STATUS_OK, STATUS_NOT_FOUND, or STATUS_FULL (no room in the map, on the disk or within the file
+ * size limit) or STATUS_DAMAGED (a page makes no sense; counted and logged): then the transaction
+ * is of no more use but to be aborted. Anything else is logged as "cannot WHAT" and ends the
  * process at once: what was not answered is carried out by its successor.
  */
-enum status env_status(const struct env *env, int code, const char *what) MUST_CHECK;
+enum status env_status(struct env *env, int code, const char *what) MUST_CHECK;
+/* Counts and logs (at most once a second) something that Strato cannot have written. Returns
+ * STATUS_DAMAGED. */
+enum status env_damaged(struct env *env, const char *format, ...) MUST_CHECK
+    __attribute__((format(printf, 2, 3)));
+/* Begins to read. When all readers' slots are taken, those of dead processes are cleared first. An
+ * LMDB error. */
+int env_begin_read(struct env *env, MDB_txn **txn_r) MUST_CHECK;
 /* The same where only success is possible. */
 void env_must(const struct env *env, int code, const char *what);
 /* Logs "cannot WHAT PATH: why" and ends the process. */

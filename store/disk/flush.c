@@ -144,9 +144,9 @@ void flush_recover(const char *directory)
 /* Takes the snapshot there is now: pins it and reads its roots. Not while a commit is made. */
 static MDB_txn *take_snapshot(struct flush *flush)
 {
-    const struct env *env = flush->env;
+    struct env *env = flush->env;
     MDB_txn *pin;
-    env_must(env, mdb_txn_begin(env->lmdb, NULL, MDB_RDONLY, &pin), "begin to read");
+    env_must(env, env_begin_read(env, &pin), "begin to read");
     for (int i = 0; i < 2; i++)
         if (pread(env->data_fd, flush->slot.roots[i], ROOT_SIZE,
                   (off_t)i * (off_t)env->page_size) != ROOT_SIZE)

@@ -32,8 +32,10 @@ static enum status get(struct work *work, const struct request *request, struct 
 {
     struct record record;
     (void)scratch;
-    bool found = record_get(work, service_of(request), request->key, &record) == STATUS_OK;
-    operation_read(request, found ? &record : NULL, reply);
+    enum status status = record_get(work, service_of(request), request->key, &record);
+    operation_read(request, status == STATUS_OK ? &record : NULL, reply);
+    if (status == STATUS_DAMAGED)
+        reply->status = STATUS_DAMAGED;
     return STATUS_OK;
 }
 
@@ -52,8 +54,8 @@ static enum status delete_value(struct work *work, const struct request *request
 {
     (void)scratch;
     enum status status = record_delete(work, service_of(request), request->key);
-    if (status == STATUS_FULL)
-        return STATUS_FULL;
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        return status;
     reply->status = status;
     return STATUS_OK;
 }
@@ -65,6 +67,8 @@ static enum status increment(struct work *work, const struct request *request,
 {
     int64_t sum;
     (void)!get(work, request, scratch, reply);
+    if (reply->status != STATUS_OK)
+        return STATUS_OK;
     if (__builtin_add_overflow(reply->number, request->number, &sum)) {
         reply->status = STATUS_OUT_OF_RANGE;
         return STATUS_OK;
@@ -86,34 +90,42 @@ static enum status set_flag(struct work *work, const struct request *request,
 
 /* ---- Sets ---- */
 
-/* The root of a set; all zero when there is none. */
-static void get_root(const struct work *work, struct bytes key, struct set_root *root_r,
-                     uint64_t *revision_r)
+/* The root of a set; all zero when there is none. STATUS_OK, or STATUS_DAMAGED. */
+static enum status get_root(const struct work *work, struct bytes key, struct set_root *root_r,
+                            uint64_t *revision_r)
 {
     struct record record;
     *root_r = (struct set_root){0};
-    if (record_get(work, SERVICE_SET, key, &record) != STATUS_OK ||
-        record.value.len != sizeof *root_r)
-        return;
+    enum status status = record_get(work, SERVICE_SET, key, &record);
+    if (status != STATUS_OK)
+        return status == STATUS_NOT_FOUND ? STATUS_OK : status;
     memcpy(root_r, record.value.data, sizeof *root_r);
     *revision_r = record.revision;
+    return STATUS_OK;
 }
 
-static void answer_items(const struct work *work, const struct set_root *root,
-                         struct buffer *scratch, struct reply *reply)
+/* Fills the answer in. STATUS_OK, or STATUS_DAMAGED. */
+static enum status answer_items(const struct work *work, const struct set_root *root,
+                                struct buffer *scratch, struct reply *reply)
 {
+    enum status status = STATUS_OK;
     scratch->len = 0;
     if (root->items > 0)
-        record_items(work, root, scratch);
-    reply->value = buffer_bytes(scratch);
+        status = record_items(work, root, scratch);
+    if (status == STATUS_OK)
+        reply->value = buffer_bytes(scratch);
+    return status;
 }
 
 static enum status get_set(struct work *work, const struct request *request, struct buffer *scratch,
                            struct reply *reply)
 {
     struct set_root root;
-    get_root(work, request->key, &root, &reply->revision);
-    answer_items(work, &root, scratch, reply);
+    reply->status = get_root(work, request->key, &root, &reply->revision);
+    if (reply->status == STATUS_OK)
+        reply->status = answer_items(work, &root, scratch, reply);
+    if (reply->status != STATUS_OK)
+        reply->revision = 0;
     return STATUS_OK;
 }
 
@@ -124,51 +136,75 @@ static enum status put_root(struct work *work, struct bytes key, const struct se
                       0, revision_r);
 }
 
+/* Adds the item if it is new. STATUS_OK; STATUS_TOO_LARGE and nothing has changed; else the
+ * transaction is lost. */
+static enum status add_to(struct work *work, const struct request *request, struct set_root *root,
+                          uint64_t *revision_r)
+{
+    uint64_t len = 2 + request->value.len;
+    if (root->packed + len > work->env->max_set && !record_has_item(work, root->id, request->value))
+        return STATUS_TOO_LARGE;
+    if (root->id == 0)
+        root->id = ++work->state->set_id;
+    enum status status = record_add_item(work, root->id, request->value);
+    if (status != STATUS_OK)
+        return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    root->items++;
+    root->packed += len;
+    return put_root(work, request->key, root, revision_r);
+}
+
+/* Removes the item if it is there; a set without items goes. */
+static enum status remove_from(struct work *work, const struct request *request,
+                               struct set_root *root, uint64_t *revision_r)
+{
+    uint64_t len = 2 + request->value.len;
+    enum status status =
+        root->id ? record_remove_item(work, root->id, request->value) : STATUS_NOT_FOUND;
+    if (status != STATUS_OK)
+        return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    root->items--;
+    root->packed = root->packed > len ? root->packed - len : 0;
+    if (root->items > 0)
+        return put_root(work, request->key, root, revision_r);
+    *revision_r = 0;
+    status = record_no_items(work, root->id);
+    if (status != STATUS_OK)
+        return status;
+    status = record_delete(work, SERVICE_SET, request->key);
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+/* What a change of a set has in common. A set whose items are not those of its root is not changed:
+ * its transaction is given up and it alone is answered so. */
+static enum status change_set(struct work *work, const struct request *request,
+                              struct buffer *scratch, struct reply *reply,
+                              enum status (*change)(struct work *work,
+                                                    const struct request *request,
+                                                    struct set_root *root, uint64_t *revision_r))
+{
+    struct set_root root;
+    reply->status = get_root(work, request->key, &root, &reply->revision);
+    if (reply->status != STATUS_OK)
+        return STATUS_OK;
+    enum status status = change(work, request, &root, &reply->revision);
+    if (status == STATUS_TOO_LARGE) {
+        *reply = (struct reply){.status = status};
+        return STATUS_OK;
+    }
+    return status == STATUS_OK ? answer_items(work, &root, scratch, reply) : status;
+}
+
 static enum status add_item(struct work *work, const struct request *request,
                             struct buffer *scratch, struct reply *reply)
 {
-    struct set_root root;
-    get_root(work, request->key, &root, &reply->revision);
-    if (root.packed + 2 + request->value.len > work->env->max_set &&
-        !record_has_item(work, root.id, request->value)) {
-        *reply = (struct reply){.status = STATUS_TOO_LARGE};
-        return STATUS_OK;
-    }
-    if (root.id == 0)
-        root.id = ++work->state->set_id;
-    enum status status = record_add_item(work, root.id, request->value);
-    if (status == STATUS_OK) {
-        root.items++;
-        root.packed += 2 + request->value.len;
-        status = put_root(work, request->key, &root, &reply->revision);
-    }
-    if (status == STATUS_FULL)
-        return STATUS_FULL;
-    answer_items(work, &root, scratch, reply);
-    return STATUS_OK;
+    return change_set(work, request, scratch, reply, add_to);
 }
 
 static enum status remove_item(struct work *work, const struct request *request,
                                struct buffer *scratch, struct reply *reply)
 {
-    struct set_root root;
-    get_root(work, request->key, &root, &reply->revision);
-    enum status status =
-        root.id ? record_remove_item(work, root.id, request->value) : STATUS_NOT_FOUND;
-    if (status == STATUS_OK) {
-        root.items--;
-        root.packed -= 2 + request->value.len;
-        if (root.items > 0) {
-            status = put_root(work, request->key, &root, &reply->revision);
-        } else {
-            status = record_delete(work, SERVICE_SET, request->key);
-            reply->revision = 0;
-        }
-    }
-    if (status == STATUS_FULL)
-        return STATUS_FULL;
-    answer_items(work, &root, scratch, reply);
-    return STATUS_OK;
+    return change_set(work, request, scratch, reply, remove_from);
 }
 
 /* ---- The table ---- */

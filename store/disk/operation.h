@@ -10,7 +10,8 @@
 /*
  * Carries a request out. reply_r->value lies in the database or in scratch; it is valid until the
  * next change in the transaction or the next use of scratch. STATUS_OK: reply_r is the answer,
- * whatever its own status. STATUS_FULL: no room; the transaction must be aborted.
+ * whatever its own status. STATUS_FULL: no room; STATUS_DAMAGED: it cannot be changed; then the
+ * transaction must be aborted.
  */
 enum status operation_carry_out(struct work *work, const struct request *request,
                                 struct buffer *scratch, struct reply *reply_r) MUST_CHECK;

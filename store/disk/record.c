@@ -1,19 +1,29 @@
 /*
  * record - see record.h. Runs in store-disk.
  *
- * A record that this program cannot have written ends the process, because nothing good can come
- * of going on: it says so, and so does every successor.
+ * Nothing in the database is believed before it was checked. A record that this program cannot have
+ * written costs itself only: it is counted, logged and answered STATUS_DAMAGED, and can be
+ * overwritten or deleted.
  */
 #include "store/disk/record.h"
 
 #include <endian.h>
 
-static const char damaged[] = "it holds a record that Strato did not write: start from a snapshot";
+#include "proto/base/clock.h"
+#include "proto/run/run.h"
+
+enum {
+    VALUE_MAX = 64 << 20,    /* what max_value may be at most */
+    KEY_SIZE_MAX = 511,      /* of LMDB's keys */
+    ITEMS_RESERVE = 1 << 20, /* bytes taken for a set before its items are there */
+    STEPS = 4096,            /* records passed over between two signs of life */
+};
+static const uint64_t number_max = 1ull << 62; /* revisions and ids count up from 0 */
 
 /* ---- Keys ---- */
 
 struct key {
-    uint8_t data[8 + 1 + KEY_MAX];
+    uint8_t data[KEY_SIZE_MAX];
     size_t len;
 };
 
@@ -41,35 +51,73 @@ static void expiry_key(uint64_t expiry_ms, enum service service, struct bytes ke
     key_r->len = sizeof time + 1 + key.len;
 }
 
+/* 0 for a key that is too short to have one. */
 static uint64_t leading_number(MDB_val key)
 {
-    uint64_t number;
+    uint64_t number = 0;
+    if (key.mv_size < sizeof number)
+        return 0;
     memcpy(&number, key.mv_data, sizeof number);
     return be64toh(number);
 }
 
 /* ---- Reading ---- */
 
-/* Also what has expired. */
+bool record_root_is_sane(const struct set_root *root)
+{
+    uint64_t least, most;
+    return root->id >= 1 && root->id <= number_max && root->items >= 1 &&
+           !__builtin_mul_overflow(root->items, 3ull, &least) &&
+           !__builtin_mul_overflow(root->items, 2ull + KEY_MAX, &most) && root->packed >= least &&
+           root->packed <= most;
+}
+
+/* Whether a value can be one of the service. */
+static bool value_is_sane(enum service service, struct bytes value)
+{
+    struct set_root root;
+    switch (service_info(service)->holds) {
+    case OP_HOLDS_NUMBER:
+        return value.len == sizeof(int64_t);
+    case OP_HOLDS_FLAG:
+        return value.len == 1 && value.data[0] <= 1;
+    case OP_HOLDS_ITEMS:
+        if (value.len != sizeof root)
+            return false;
+        memcpy(&root, value.data, sizeof root);
+        return record_root_is_sane(&root);
+    case OP_HOLDS_VALUE:
+        break;
+    }
+    return value.len <= VALUE_MAX;
+}
+
+/* What stands in a table; false when it is no record. */
+static bool parse(enum service service, MDB_val stored, struct record *record_r)
+{
+    struct record_header header;
+    if (stored.mv_size < sizeof header)
+        return false;
+    memcpy(&header, stored.mv_data, sizeof header);
+    record_r->revision = header.revision;
+    record_r->expiry_ms = header.expiry_ms;
+    record_r->value = (struct bytes){(const uint8_t *)stored.mv_data + sizeof header,
+                                     stored.mv_size - sizeof header};
+    return header.format == RECORD_FORMAT && header.revision >= 1 &&
+           header.revision <= number_max && value_is_sane(service, record_r->value);
+}
+
+/* Also what has expired. STATUS_OK, STATUS_NOT_FOUND, STATUS_DAMAGED. */
 static enum status look_up(const struct work *work, enum service service, struct bytes key,
                            struct record *record_r)
 {
-    struct record_header header;
     MDB_val at = env_val(key), value;
     int code = mdb_get(work->txn, work->env->tables[service], &at, &value);
     enum status status = env_status(work->env, code, "read");
-    if (status != STATUS_OK)
-        return STATUS_NOT_FOUND;
-    if (value.mv_size < sizeof header)
-        env_fatal(work->env, "use", damaged);
-    memcpy(&header, value.mv_data, sizeof header);
-    if (header.format != RECORD_FORMAT)
-        env_fatal(work->env, "use", damaged);
-    record_r->revision = header.revision;
-    record_r->expiry_ms = header.expiry_ms;
-    record_r->value = (struct bytes){(const uint8_t *)value.mv_data + sizeof header,
-                                     value.mv_size - sizeof header};
-    return STATUS_OK;
+    if (status == STATUS_OK && !parse(service, value, record_r))
+        status = env_damaged(work->env, "a record of %zu bytes in %s is none that Strato wrote",
+                             value.mv_size, service_name(service));
+    return status;
 }
 
 static bool expired(const struct record *record, uint64_t now_ms)
@@ -110,8 +158,10 @@ static enum status move_expiry(const struct work *work, enum service service, st
         expiry_key(from, service, key, &index);
         status = drop(work, TABLE_EXPIRY, key_val(&index));
     }
-    if (to == 0 || status == STATUS_FULL)
-        return status == STATUS_FULL ? STATUS_FULL : STATUS_OK;
+    if (status == STATUS_NOT_FOUND)
+        status = STATUS_OK;
+    if (to == 0 || status != STATUS_OK)
+        return status;
     expiry_key(to, service, key, &index);
     return put(work, TABLE_EXPIRY, key_val(&index), (MDB_val){0});
 }
@@ -120,15 +170,18 @@ enum status record_put(struct work *work, enum service service, struct bytes key
                        struct bytes value, uint64_t expiry_ms, uint64_t *revision_r)
 {
     struct record old = {0};
-    struct record_header header = {RECORD_FORMAT, ++work->state->revision, expiry_ms};
     work->changed = true;
     if (look_up(work, service, key, &old) != STATUS_OK)
-        old.expiry_ms = 0;
-    if (move_expiry(work, service, key, old.expiry_ms, expiry_ms) != STATUS_OK)
-        return STATUS_FULL;
+        old = (struct record){0};
+    if (old.revision > work->state->revision) /* a key's revisions grow, whatever state has lost */
+        work->state->revision = old.revision;
+    struct record_header header = {RECORD_FORMAT, ++work->state->revision, expiry_ms};
+    enum status status = move_expiry(work, service, key, old.expiry_ms, expiry_ms);
+    if (status != STATUS_OK)
+        return status;
     MDB_val at = env_val(key), to = {sizeof header + value.len, NULL};
     int code = mdb_put(work->txn, work->env->tables[service], &at, &to, MDB_RESERVE);
-    enum status status = env_status(work->env, code, "write");
+    status = env_status(work->env, code, "write");
     if (status != STATUS_OK)
         return status;
     memcpy(to.mv_data, &header, sizeof header);
@@ -141,86 +194,161 @@ enum status record_put(struct work *work, enum service service, struct bytes key
 enum status record_delete(struct work *work, enum service service, struct bytes key)
 {
     struct record old;
-    if (record_get(work, service, key, &old) != STATUS_OK)
+    enum status status = record_get(work, service, key, &old);
+    if (status == STATUS_NOT_FOUND)
         return STATUS_NOT_FOUND;
     work->changed = true;
     work->state->revision++;
-    if (move_expiry(work, service, key, old.expiry_ms, 0) != STATUS_OK)
-        return STATUS_FULL;
+    status = move_expiry(work, service, key, status == STATUS_OK ? old.expiry_ms : 0, 0);
+    if (status != STATUS_OK)
+        return status;
     return drop(work, (enum table)service, env_val(key));
 }
 
 /* ---- Expiry ---- */
 
-/* The first of the index. False when it is empty. */
-static bool first_expiry(const struct work *work, MDB_val *key_r)
+/* The first of the index. STATUS_OK, STATUS_NOT_FOUND: it is empty, STATUS_DAMAGED. */
+static enum status first_expiry(const struct work *work, MDB_val *key_r)
 {
     MDB_cursor *cursor;
     MDB_val value;
-    env_must(work->env, mdb_cursor_open(work->txn, work->env->tables[TABLE_EXPIRY], &cursor),
-             "read");
-    enum status status =
-        env_status(work->env, mdb_cursor_get(cursor, key_r, &value, MDB_FIRST), "read");
-    mdb_cursor_close(cursor);
-    return status == STATUS_OK;
+    int code = mdb_cursor_open(work->txn, work->env->tables[TABLE_EXPIRY], &cursor);
+    if (code == MDB_SUCCESS) {
+        code = mdb_cursor_get(cursor, key_r, &value, MDB_FIRST);
+        mdb_cursor_close(cursor);
+    }
+    return env_status(work->env, code, "read");
 }
 
 uint64_t record_next_expiry(const struct work *work)
 {
     MDB_val key;
-    return first_expiry(work, &key) ? leading_number(key) : 0;
+    if (first_expiry(work, &key) != STATUS_OK)
+        return 0;
+    uint64_t expiry_ms = leading_number(key);
+    return expiry_ms ? expiry_ms : 1; /* none was written so: it is to be removed */
+}
+
+/* Removes an entry of the index, and its record if that is the one that it is of. */
+static enum status reclaim_one(struct work *work, const struct key *index, uint64_t expiry_ms)
+{
+    enum service service = index->len > 9 ? index->data[8] : SERVICE_COUNT;
+    enum status status = STATUS_OK;
+    struct record record;
+    work->changed = true;
+    if (service < SERVICE_COUNT) {
+        struct bytes key = {index->data + 9, index->len - 9};
+        if (look_up(work, service, key, &record) == STATUS_OK && record.expiry_ms == expiry_ms)
+            status = drop(work, (enum table)service, env_val(key));
+    } else {
+        (void)!env_damaged(work->env, "the index of times has an entry of %zu bytes", index->len);
+    }
+    if (status == STATUS_OK || status == STATUS_NOT_FOUND)
+        status = drop(work, TABLE_EXPIRY, key_val(index));
+    return status;
 }
 
 enum status record_reclaim(struct work *work, unsigned limit, unsigned *count_r)
 {
     MDB_val at;
-    enum status status = STATUS_OK;
-    for (*count_r = 0; *count_r < limit && first_expiry(work, &at); ++*count_r) {
-        struct key index = {.len = at.mv_size};
+    for (*count_r = 0; *count_r < limit; ++*count_r) {
+        struct key index;
+        enum status status = first_expiry(work, &at);
+        if (status != STATUS_OK)
+            return status == STATUS_NOT_FOUND ? STATUS_OK : status;
         uint64_t expiry_ms = leading_number(at);
         if (expiry_ms > work->now_ms)
             break;
-        if (at.mv_size <= 9 || at.mv_size > sizeof index.data)
-            env_fatal(work->env, "use", damaged);
-        memcpy(index.data, at.mv_data, at.mv_size);
-        enum service service = index.data[8];
-        struct bytes key = {index.data + 9, index.len - 9};
-        struct record record;
-        if (service >= SERVICE_COUNT)
-            env_fatal(work->env, "use", damaged);
-        work->changed = true;
-        if (look_up(work, service, key, &record) == STATUS_OK && record.expiry_ms == expiry_ms)
-            status = drop(work, (enum table)service, env_val(key));
-        if (status != STATUS_FULL)
-            status = drop(work, TABLE_EXPIRY, key_val(&index));
-        if (status == STATUS_FULL)
-            return STATUS_FULL;
+        index.len = at.mv_size < sizeof index.data ? at.mv_size : sizeof index.data;
+        memcpy(index.data, at.mv_data, index.len);
+        status = reclaim_one(work, &index, expiry_ms);
+        if (status != STATUS_OK)
+            return status == STATUS_NOT_FOUND ? STATUS_DAMAGED : status;
     }
     return STATUS_OK;
 }
 
 /* ---- Items of sets ---- */
 
-void record_items(const struct work *work, const struct set_root *root, struct buffer *items)
+/* Appends one item. False when it is none, or more than the root says that there are. */
+static bool take_item(MDB_val key, const struct set_root *root, uint64_t number, size_t start,
+                      struct buffer *items)
+{
+    size_t len = key.mv_size - sizeof root->id;
+    uint8_t prefix[2];
+    if (len < 1 || len > KEY_MAX || number >= root->items ||
+        items->len - start + sizeof prefix + len > root->packed)
+        return false;
+    set_prefix(len, prefix);
+    buffer_append(items, prefix, sizeof prefix);
+    buffer_append(items, (const uint8_t *)key.mv_data + sizeof root->id, len);
+    return true;
+}
+
+/* Goes to the first item of a set. STATUS_OK with *more_r, or STATUS_DAMAGED. */
+static enum status first_item(const struct work *work, uint64_t set, MDB_cursor *cursor,
+                              MDB_val *key_r, bool *more_r)
 {
     struct key prefix;
-    MDB_cursor *cursor;
+    MDB_val value;
+    item_key(set, (struct bytes){0}, &prefix);
+    *key_r = key_val(&prefix);
+    int code = mdb_cursor_get(cursor, key_r, &value, MDB_SET_RANGE);
+    enum status status = env_status(work->env, code, "read");
+    *more_r = status == STATUS_OK && leading_number(*key_r) == set;
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+/* From the first on, as many as the root says, which must be all. */
+static enum status take_items(const struct work *work, MDB_cursor *cursor,
+                              const struct set_root *root, struct buffer *items)
+{
     MDB_val key, value;
-    item_key(root->id, (struct bytes){0}, &prefix);
-    key = key_val(&prefix);
-    buffer_reserve(items, root->packed);
-    env_must(work->env, mdb_cursor_open(work->txn, work->env->tables[TABLE_ITEM], &cursor), "read");
-    int code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    for (; code == MDB_SUCCESS && leading_number(key) == root->id;
-         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
-        uint8_t length[2];
-        set_prefix(key.mv_size - 8, length);
-        buffer_append(items, length, sizeof length);
-        buffer_append(items, (const uint8_t *)key.mv_data + 8, key.mv_size - 8);
+    size_t start = items->len;
+    uint64_t number = 0;
+    bool more, whole = true;
+    enum status status = first_item(work, root->id, cursor, &key, &more);
+    while (status == STATUS_OK && more) {
+        whole = take_item(key, root, number, start, items);
+        if (!whole)
+            break;
+        if (++number % STEPS == 0)
+            run_child_beat(clock_ms());
+        status = env_status(work->env, mdb_cursor_get(cursor, &key, &value, MDB_NEXT), "read");
+        more = status == STATUS_OK && leading_number(key) == root->id;
     }
-    if (code != MDB_NOTFOUND)
-        env_must(work->env, code, "read");
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        return status;
+    if (whole && number == root->items && items->len - start == root->packed)
+        return STATUS_OK;
+    return env_damaged(work->env, "a set has not the items that it should have");
+}
+
+enum status record_items(const struct work *work, const struct set_root *root, struct buffer *items)
+{
+    MDB_cursor *cursor;
+    if (!record_root_is_sane(root))
+        return STATUS_DAMAGED;
+    buffer_reserve(items, root->packed < ITEMS_RESERVE ? root->packed : ITEMS_RESERVE);
+    int code = mdb_cursor_open(work->txn, work->env->tables[TABLE_ITEM], &cursor);
+    if (code != MDB_SUCCESS)
+        return env_status(work->env, code, "read");
+    enum status status = take_items(work, cursor, root, items);
     mdb_cursor_close(cursor);
+    return status;
+}
+
+enum status record_no_items(const struct work *work, uint64_t set)
+{
+    MDB_cursor *cursor;
+    MDB_val key;
+    bool more = false;
+    int code = mdb_cursor_open(work->txn, work->env->tables[TABLE_ITEM], &cursor);
+    if (code != MDB_SUCCESS)
+        return env_status(work->env, code, "read");
+    enum status status = first_item(work, set, cursor, &key, &more);
+    mdb_cursor_close(cursor);
+    return more ? env_damaged(work->env, "a set has more items than it should have") : status;
 }
 
 bool record_has_item(const struct work *work, uint64_t set, struct bytes item)
@@ -254,16 +382,68 @@ enum status record_remove_item(const struct work *work, uint64_t set, struct byt
 
 static const struct bytes state_key = {(const uint8_t *)"state", 5};
 
+/* ---- The state, found again ---- */
+
+/* The largest revision and set id of a table's records. */
+static void survey(const struct work *work, enum service service, struct state *state)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    struct record record;
+    uint64_t number = 0;
+    if (mdb_cursor_open(work->txn, work->env->tables[service], &cursor) != MDB_SUCCESS)
+        return;
+    while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
+        struct set_root root = {0};
+        if (parse(service, value, &record)) {
+            if (service_info(service)->holds == OP_HOLDS_ITEMS)
+                memcpy(&root, record.value.data, sizeof root);
+            if (record.revision > state->revision)
+                state->revision = record.revision;
+            if (root.id > state->set_id)
+                state->set_id = root.id;
+        }
+        if (++number % STEPS == 0)
+            run_child_beat(clock_ms());
+    }
+    mdb_cursor_close(cursor);
+}
+
+/* The largest id that has items. */
+static uint64_t last_set_id(const struct work *work)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    uint64_t id = 0;
+    if (mdb_cursor_open(work->txn, work->env->tables[TABLE_ITEM], &cursor) != MDB_SUCCESS)
+        return 0;
+    if (mdb_cursor_get(cursor, &key, &value, MDB_LAST) == MDB_SUCCESS)
+        id = leading_number(key);
+    mdb_cursor_close(cursor);
+    return id <= number_max ? id : 0;
+}
+
 void record_load_state(const struct work *work, struct state *state_r)
 {
     MDB_val key = env_val(state_key), value;
-    int code = mdb_get(work->txn, work->env->tables[TABLE_META], &key, &value);
     *state_r = (struct state){0};
-    if (env_status(work->env, code, "read") != STATUS_OK)
-        return; /* a new database */
-    if (value.mv_size != sizeof *state_r)
-        env_fatal(work->env, "use", damaged);
-    memcpy(state_r, value.mv_data, sizeof *state_r);
+    int code = mdb_get(work->txn, work->env->tables[TABLE_META], &key, &value);
+    enum status status = env_status(work->env, code, "read");
+    uint64_t last_id = last_set_id(work);
+    if (status == STATUS_OK && value.mv_size == sizeof *state_r)
+        memcpy(state_r, value.mv_data, sizeof *state_r);
+    else if (status == STATUS_OK)
+        status = STATUS_DAMAGED;
+    bool sane = status == STATUS_OK && state_r->revision <= number_max &&
+                state_r->set_id <= number_max && state_r->set_id >= last_id;
+    if (sane)
+        return;
+    *state_r = (struct state){.set_id = last_id};
+    for (enum service service = 0; service < SERVICE_COUNT; service++)
+        survey(work, service, state_r);
+    if (status != STATUS_NOT_FOUND || state_r->revision > 0)
+        (void)!env_damaged(work->env, "its own counters make no sense; they are made anew from the "
+                                      "records");
 }
 
 enum status record_save_state(const struct work *work)

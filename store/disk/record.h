@@ -53,30 +53,40 @@ struct record {
     struct bytes value; /* in the database; valid until the next change in the transaction */
 };
 
-/* STATUS_OK; STATUS_NOT_FOUND, also when it has expired. */
+/* STATUS_OK; STATUS_NOT_FOUND, also when it has expired; STATUS_DAMAGED: it is none of Strato. The
+ * value of a counter, a flag or a set then has the right length. */
 enum status record_get(const struct work *work, enum service service, struct bytes key,
                        struct record *record_r) MUST_CHECK;
 /* Stores a record with the next revision. value must not lie in the database. STATUS_OK, or
- * STATUS_FULL: then the transaction must be aborted. */
+ * STATUS_FULL or STATUS_DAMAGED: then the transaction must be aborted. */
 enum status record_put(struct work *work, enum service service, struct bytes key,
                        struct bytes value, uint64_t expiry_ms, uint64_t *revision_r) MUST_CHECK;
-/* STATUS_OK; STATUS_NOT_FOUND (missing, or expired); STATUS_FULL as above. */
+/* STATUS_OK, also for a damaged one; STATUS_NOT_FOUND (missing, or expired); STATUS_FULL and
+ * STATUS_DAMAGED as above. */
 enum status record_delete(struct work *work, enum service service, struct bytes key) MUST_CHECK;
 
-/* Removes up to limit records that have expired; *count_r says how many. STATUS_OK or
- * STATUS_FULL. */
+/* Removes up to limit records that have expired; *count_r says how many. STATUS_OK; STATUS_FULL or
+ * STATUS_DAMAGED as above. */
 enum status record_reclaim(struct work *work, unsigned limit, unsigned *count_r) MUST_CHECK;
 
 /* The earliest time at which a record expires; 0 when none ever does. */
 uint64_t record_next_expiry(const struct work *work);
 
-/* Appends the packed items of a set. */
-void record_items(const struct work *work, const struct set_root *root, struct buffer *items);
+/* Whether a root can be one. */
+bool record_root_is_sane(const struct set_root *root);
+/* Appends the packed items of a set. STATUS_OK, or STATUS_DAMAGED: they are not those of the root.
+ */
+enum status record_items(const struct work *work, const struct set_root *root,
+                         struct buffer *items) MUST_CHECK;
+/* STATUS_OK when a set has no items, STATUS_DAMAGED when it has. */
+enum status record_no_items(const struct work *work, uint64_t set) MUST_CHECK;
 bool record_has_item(const struct work *work, uint64_t set, struct bytes item);
-/* Adds and removes. STATUS_OK; STATUS_NOT_FOUND when it is already so; STATUS_FULL. */
+/* Adds and removes. STATUS_OK; STATUS_NOT_FOUND when it is already so; STATUS_FULL and
+ * STATUS_DAMAGED as above. */
 enum status record_add_item(const struct work *work, uint64_t set, struct bytes item) MUST_CHECK;
 enum status record_remove_item(const struct work *work, uint64_t set, struct bytes item) MUST_CHECK;
 
+/* What makes no sense is made anew from the records, which takes its time. */
 void record_load_state(const struct work *work, struct state *state_r);
 enum status record_save_state(const struct work *work) MUST_CHECK;
 

@@ -51,7 +51,9 @@ static bool allocate(struct room *room, const struct env *env, uint64_t page)
 static uint64_t count_free(const struct env *env, MDB_txn *reader)
 {
     uint64_t count = 0;
-    size_t oldest = mdb_txn_id(reader), pinned = flush_pinned(env->flush);
+    uint64_t oldest = mdb_txn_id(reader), others = readers_oldest(env->lmdb);
+    if (others < oldest)
+        oldest = others;
     MDB_cursor *cursor;
     MDB_val key, value;
     if (mdb_cursor_open(reader, FREE_TABLE, &cursor) != MDB_SUCCESS)
@@ -62,7 +64,7 @@ static uint64_t count_free(const struct env *env, MDB_txn *reader)
             break;
         memcpy(&id, key.mv_data, sizeof id);
         memcpy(&pages, value.mv_data, sizeof pages);
-        if (id >= oldest || id >= pinned)
+        if (id >= oldest)
             break;
         count += pages;
     }
@@ -83,15 +85,17 @@ void room_begin(struct room *room, const struct env *env)
     allocate(room, env, room->next + room->reserve);
 }
 
-bool room_take(struct room *room, const struct env *env, MDB_txn *reader, size_t value_len)
+bool room_take(struct room *room, struct env *env, MDB_txn *reader, size_t value_len)
 {
     uint64_t pages = PER_CHANGE;
     if (value_len > env->page_size / 4)
         pages += value_len / env->page_size + 1;
     uint64_t end = room->next + room->taken + pages + room->reserve;
     if (end > room->allocated && !allocate(room, env, end)) {
-        if (!room->counted)
+        if (!room->counted) {
+            readers_clear(&env->readers, env->lmdb); /* pages that a dead one keeps are free */
             room->free = count_free(env, reader);
+        }
         room->counted = true;
         room->full = end > room->allocated + room->free;
         if (room->full)

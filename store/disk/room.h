@@ -26,6 +26,6 @@ void room_open(struct room *room, const struct env *env);
 void room_begin(struct room *room, const struct env *env);
 /* Takes what writing a value of this length may need; reader reads the last commit. False when
  * there is not enough. */
-bool room_take(struct room *room, const struct env *env, MDB_txn *reader, size_t value_len);
+bool room_take(struct room *room, struct env *env, MDB_txn *reader, size_t value_len);
 
 #endif

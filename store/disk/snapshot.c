@@ -18,8 +18,10 @@
 
 enum {
     UNFINISHED_PREFIX = '.',
-    PATH_SIZE = 1024,     /* of any path here */
-    FORGOTTEN_MS = 30000, /* who wants it asks several times a second */
+    PATH_SIZE = 1024,          /* of any path here */
+    FORGOTTEN_MS = 30000,      /* who wants it asks several times a second */
+    KEPT_MS = 6 * 3600 * 1000, /* one that is complete waits so long to be copied */
+    FILES_MAX = 1000,          /* removed with a snapshot */
 };
 
 struct snapshot {
@@ -29,6 +31,7 @@ struct snapshot {
     char path[ENV_PATH_MAX + SNAPSHOT_NAME_MAX + 2]; /* of the one called name */
     bool running;                                    /* the thread has to be joined */
     uint64_t asked_ms;                               /* when it was last asked for */
+    uint64_t told_ms; /* when one was last told to be complete; 0: none is there */
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows while the thread runs */
     bool ended;
@@ -39,12 +42,24 @@ struct snapshot {
 
 /* ---- Directories ---- */
 
+/* With the files in it, also those that somebody's tools have left there. */
 static void remove_one(const char *path)
 {
-    char file[PATH_SIZE + 16];
-    snprintf(file, sizeof file, "%s/data.mdb", path);
-    unlink(file);
-    rmdir(path);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *entry;
+    if (!directory) {
+        if (fd >= 0)
+            close(fd);
+        unlink(path); /* it is none */
+        return;
+    }
+    for (unsigned i = 0; i < FILES_MAX && (entry = readdir(directory)); i++)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            unlinkat(fd, entry->d_name, 0);
+    closedir(directory);
+    if (rmdir(path) != 0 && errno != ENOENT)
+        log_warn("cannot remove the old snapshot %s: %s", path, strerror(errno));
 }
 
 /* Unfinished ones, and those that nobody has fetched. */
@@ -92,7 +107,7 @@ static bool sync_file(const char *path, uint64_t *bytes_r)
 /* Writes the copy and gives it its name. False and why. */
 static bool copy(const struct snapshot *snapshot, uint64_t *bytes_r, char *error, size_t error_size)
 {
-    char unfinished[PATH_SIZE], file[PATH_SIZE + 16];
+    char unfinished[PATH_SIZE], file[PATH_SIZE + 16], who[128] = "";
     snprintf(unfinished, sizeof unfinished, "%s/%c%s", snapshot->directory, UNFINISHED_PREFIX,
              snapshot->name);
     snprintf(file, sizeof file, "%s/data.mdb", unfinished);
@@ -100,10 +115,13 @@ static bool copy(const struct snapshot *snapshot, uint64_t *bytes_r, char *error
         snprintf(error, error_size, "cannot make its directory: %s", strerror(errno));
         return false;
     }
+    readers_clear(&snapshot->env->readers, snapshot->env->lmdb);
     int code = mdb_env_copy2(snapshot->env->lmdb, unfinished, MDB_CP_COMPACT);
     bool done = code == MDB_SUCCESS;
+    if (code == MDB_READERS_FULL)
+        readers_name(snapshot->env->lmdb, who, sizeof who);
     if (!done) {
-        snprintf(error, error_size, "cannot copy: %s", mdb_strerror(code));
+        snprintf(error, error_size, "cannot copy: %s%s", mdb_strerror(code), who);
     } else if (!sync_file(file, bytes_r) || !env_sync_directory(unfinished) ||
                rename(unfinished, snapshot->path) != 0 ||
                !env_sync_directory(snapshot->directory)) {
@@ -175,6 +193,7 @@ static enum status start(struct snapshot *snapshot, const char *name, const char
     snprintf(snapshot->path, sizeof snapshot->path, "%s/%s", snapshot->directory, name);
     remove_all(snapshot);
     snapshot->ended = snapshot->done = false;
+    snapshot->told_ms = 0;
     if ((mkdir(snapshot->directory, 0700) != 0 && errno != EEXIST) ||
         !env_sync_directory(snapshot->env->path)) {
         snprintf(snapshot->error, sizeof snapshot->error, "cannot make the directory snapshots: %s",
@@ -235,19 +254,36 @@ enum status snapshot_make(struct snapshot *snapshot, const char *name,
     result_r->done = status == STATUS_OK && !snapshot->running;
     result_r->path = snapshot->path;
     if (result_r->done) {
+        snapshot->told_ms = clock_ms();
         result_r->bytes = snapshot->bytes;
         snapshot->name[0] = '\0'; /* told; who asks for this name now wants another one */
     }
     return status;
 }
 
+/* One that was asked for, and nobody asks for it any more. */
+static bool is_forgotten(struct snapshot *snapshot)
+{
+    return snapshot->running && clock_ms() >= snapshot->asked_ms + FORGOTTEN_MS &&
+           has_ended(snapshot);
+}
+
+/* One that is complete, and nobody has fetched it: who asked was killed meanwhile. */
+static bool is_left(const struct snapshot *snapshot)
+{
+    return !snapshot->running && snapshot->told_ms != 0 &&
+           clock_ms() >= snapshot->told_ms + KEPT_MS;
+}
+
 void snapshot_tend(struct snapshot *snapshot)
 {
-    if (!snapshot->running || clock_ms() < snapshot->asked_ms + FORGOTTEN_MS ||
-        !has_ended(snapshot))
+    if (is_forgotten(snapshot)) {
+        join(snapshot);
+        log_info("the snapshot %s is removed: nobody asks for it any more", snapshot->path);
+        snapshot->name[0] = '\0';
+    } else if (!is_left(snapshot)) {
         return;
-    join(snapshot);
-    log_info("the snapshot %s is removed: nobody asks for it any more", snapshot->path);
-    snapshot->name[0] = '\0';
+    }
+    snapshot->told_ms = 0;
     remove_all(snapshot);
 }

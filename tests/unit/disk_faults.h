@@ -17,6 +17,7 @@
 static struct {
     uint64_t written, syncs;
     uint64_t space;      /* no write may end behind this; 0: any */
+    uint64_t longest;    /* a longer write is beyond the process's file size limit; 0: any */
     int sync_error;      /* of fdatasync and fsync; 0: none */
     int write_error;     /* likewise */
     const char *boot_id; /* a file to read instead of the kernel's */
@@ -29,6 +30,8 @@ static int disk_faults_check(uint64_t end, uint64_t len)
     errno = disk_faults.write_error;
     if (!errno && disk_faults.space && end > disk_faults.space)
         errno = ENOSPC;
+    if (!errno && disk_faults.longest && len > disk_faults.longest)
+        errno = EFBIG;
     return errno ? -1 : 0;
 }
 

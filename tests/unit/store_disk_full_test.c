@@ -171,6 +171,68 @@ static void test_a_commit_without_room(void **state)
     disk_remove(&disk);
 }
 
+/* One of many cannot be written, because of the process's file size limit: it is refused, the
+ * others are done, and that with a few syncs. */
+static void test_one_of_a_round_cannot_be_written(void **state)
+{
+    enum { COUNT = 400, BAD = 123 };
+    (void)state;
+    struct disk_engine *disk = disk_new();
+    char key[32];
+    disk_open(disk);
+    uint64_t first = disk->next[0];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(key, sizeof key, "key-%d", i);
+        disk_submit(disk, 0,
+                    (struct request){.op = OP_KV_PUT,
+                                     .key = bytes_of(key),
+                                     .value = {filler, i == BAD ? sizeof filler : 100}});
+    }
+    disk_submit(disk, 0, disk_request(OP_COUNTER_INCREMENT, "c", NULL, 1));
+    disk_faults.longest = 512 << 10;
+    disk_faults.syncs = 0;
+    disk_settle(disk);
+    assert_true(disk_faults.syncs < 30);
+    for (uint64_t i = 0; i <= COUNT; i++)
+        assert_int_equal(disk_answer(disk, 0, first + i)->reply.status,
+                         i == BAD ? STATUS_FULL : STATUS_OK);
+    disk_close(disk);
+    disk_open(disk); /* a successor knows the same */
+    assert_int_equal(disk_engine.applied(disk->engine, 0), first + COUNT + 1);
+    assert_int_equal(disk_do(disk, OP_COUNTER_GET, "c", NULL, 0).number, 1);
+    assert_int_equal(get(disk, BAD), STATUS_NOT_FOUND);
+    assert_int_equal(get(disk, BAD + 1), STATUS_OK);
+    disk_faults.longest = 0;
+    assert_int_equal(put(disk, BAD, sizeof filler), STATUS_OK);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
+/* All channels are new, and there is no room to write that down: reads are answered. */
+static void test_a_start_without_room(void **state)
+{
+    (void)state;
+    struct disk_engine *disk = disk_new();
+    disk_open(disk);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(put(disk, (unsigned)i, 100), STATUS_OK);
+    disk_close(disk);
+    disk_faults.write_error = ENOSPC;
+    disk_open(disk);
+    disk_engine.forget(disk->engine, 0);
+    assert_int_equal(disk_engine.applied(disk->engine, 0), 0);
+    disk->next[0] = 0;
+    assert_int_equal(get(disk, 1), STATUS_OK);
+    assert_int_equal(put(disk, 7, 100), STATUS_FULL);
+    disk_faults.write_error = 0;
+    assert_int_equal(disk_do(disk, OP_COUNTER_INCREMENT, "c", NULL, 1).status, STATUS_OK);
+    disk_close(disk);
+    disk_open(disk);
+    assert_int_equal(disk_engine.applied(disk->engine, 0), 3);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
 /* ---- Errors that end the process ---- */
 
 static struct {
@@ -223,6 +285,8 @@ int main(void)
         cmocka_unit_test(test_a_full_map_in_the_middle_of_a_round),
         cmocka_unit_test(test_a_full_disk),
         cmocka_unit_test(test_a_commit_without_room),
+        cmocka_unit_test(test_one_of_a_round_cannot_be_written),
+        cmocka_unit_test(test_a_start_without_room),
         cmocka_unit_test(test_io_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

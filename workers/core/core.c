@@ -128,7 +128,7 @@ static void count_ended(struct core *core, const struct core_call *call)
     unsigned latency = FIGURE_LATENCY + (op_info(op)->write ? FIGURE_LATENCY_BUCKETS + 1 : 0);
     uint64_t ns = clock_ns() - call->state.started_ns;
     core_count(core, FIGURE_REQUESTS + (unsigned)op, 1);
-    core_count(core, FIGURE_ENDED_STATUS + (unsigned)call->reply.status, 1);
+    core_count(core, figure_ended(call->reply.status), 1);
     core_count(core, latency + latency_bucket(ns), 1);
     core_count(core, latency + FIGURE_LATENCY_BUCKETS, ns);
 }
