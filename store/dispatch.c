@@ -15,6 +15,7 @@
 #include "proto/base/failpoint.h"
 #include "proto/base/log.h"
 #include "store/order.h"
+#include "store/suspects.h"
 
 struct dispatch {
     const struct engine_ops *ops;
@@ -25,8 +26,23 @@ struct dispatch {
     unsigned channels;
     struct channel_store *ends;
     uint64_t *applied; /* per channel: what a predecessor had applied but may not have answered */
+    struct suspects *suspects; /* per channel */
+    unsigned suspected;        /* channels that have some */
     struct channel_submission submission;
-    uint64_t taken, replayed, refused, late;
+    unsigned cost;     /* of the turn so far, see COST_BYTES */
+    uint64_t until_ns; /* the turn's end; 0: not known yet */
+    unsigned attempt;  /* how many stores have tried what is handed over now */
+    bool alone;        /* and nothing else is under way */
+    uint32_t last;     /* channel of what was handed over last */
+    uint16_t flags;    /* of completions that are published now */
+    uint64_t taken, replayed, refused, late, given_up, mended;
+};
+
+enum {
+    /* Values in and out cost as many requests as they have of these bytes; a turn of a channel ends
+     * when it has cost a batch, or after so long. */
+    COST_BYTES = 16384,
+    TURN_NS = 2000000,
 };
 
 /* ---- Answers ---- */
@@ -44,7 +60,8 @@ static void publish(struct dispatch *dispatch, uint32_t channel, uint64_t sequen
     slot->number = reply->number;
     slot->value_len = (uint32_t)reply->value.len;
     slot->status = (uint16_t)reply->status;
-    slot->flags = large ? CHANNEL_BULK : 0;
+    slot->flags = (uint16_t)(dispatch->flags | (large ? CHANNEL_BULK : 0));
+    dispatch->cost += (unsigned)(reply->value.len / COST_BYTES);
     if (large)
         bulk_keep(dispatch->bulk, channel, sequence, reply->value);
     else if (reply->value.len > 0)
@@ -118,6 +135,19 @@ static bool is_meaningful(const struct request *request)
     return true;
 }
 
+/* Whether nobody waits for it any more. Also notices that the channel's turn is over. */
+static bool is_late(struct dispatch *dispatch, uint64_t deadline_ns)
+{
+    if (deadline_ns == 0)
+        return false;
+    uint64_t now_ns = clock_ns();
+    if (dispatch->until_ns == 0)
+        dispatch->until_ns = now_ns + TURN_NS;
+    else if (now_ns > dispatch->until_ns)
+        dispatch->cost = UINT32_MAX / 2;
+    return deadline_ns < now_ns;
+}
+
 static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequence)
 {
     const struct channel_submission *submission = &dispatch->submission;
@@ -125,6 +155,7 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
         .channel = channel, .sequence = sequence, .deadline_ns = submission->deadline_ns};
 
     failpoint("store.after_take");
+    dispatch->cost++;
     if (!is_sane(dispatch, submission)) {
         dispatch->refused++;
         refuse(dispatch, &call, STATUS_INVALID);
@@ -141,6 +172,9 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
         log_debug("request %" PRIu32 ".%" PRIu64 ": %s %.*s", channel, sequence,
                   op_info(call.request.op)->name, (int)submission->key_len, submission->payload);
     bool staged = value_of(dispatch, channel, submission, &call.request.value);
+    dispatch->cost += (unsigned)(call.request.value.len / COST_BYTES);
+    channel_store_begin(&dispatch->ends[channel], sequence, dispatch->attempt, dispatch->alone);
+    dispatch->last = channel;
     if (staged && !is_meaningful(&call.request)) {
         dispatch->refused++;
         refuse(dispatch, &call, STATUS_INVALID);
@@ -149,7 +183,7 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
         dispatch->ops->replay(dispatch->engine, &call);
     } else if (!staged) {
         refuse(dispatch, &call, STATUS_RESTAGE);
-    } else if (submission->deadline_ns && submission->deadline_ns < clock_ns()) {
+    } else if (is_late(dispatch, submission->deadline_ns)) {
         dispatch->late++;
         refuse(dispatch, &call, STATUS_DEADLINE);
     } else {
@@ -158,12 +192,87 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
     }
 }
 
+/* ---- Requests that may have ended a predecessor ---- */
+
+static void give_up(struct dispatch *dispatch, uint32_t channel, uint64_t sequence)
+{
+    const struct channel_submission *submission = &dispatch->submission;
+    const struct op_info *info = op_info((enum op)submission->op);
+    bool unknown = sequence < dispatch->applied[channel] || !dispatch->ops->applied;
+    struct engine_call call = {.channel = channel, .sequence = sequence};
+    log_error("request %" PRIu32 ".%" PRIu64 " (%s, %u bytes of key, %u of value) has ended its "
+              "store %u times: it is given up",
+              channel, sequence, info ? info->name : "no operation", submission->key_len,
+              submission->value_len, dispatch->suspects[channel].attempts);
+    dispatch->given_up++;
+    dispatch->flags = CHANNEL_GIVEN_UP;
+    refuse(dispatch, &call, unknown ? STATUS_UNKNOWN : STATUS_INTERNAL);
+    dispatch->flags = 0;
+}
+
+static bool is_tried_alone(const struct suspects *suspects)
+{
+    return suspects->end != 0 && suspects->attempts >= SUSPECTS_TRIES;
+}
+
+/* All of them once more; or only the first, once those before it are answered. */
+static unsigned take_suspects(struct dispatch *dispatch, uint32_t channel, bool one)
+{
+    struct channel_store *end = &dispatch->ends[channel];
+    struct suspects *suspects = &dispatch->suspects[channel];
+    uint64_t sequence;
+    unsigned n = 0;
+    dispatch->attempt = suspects->attempts + 1;
+    while (end->taken < suspects->end && (!one || end->taken == end->completed) &&
+           channel_store_take(end, &dispatch->submission, &sequence)) {
+        if (suspects->give_up)
+            give_up(dispatch, channel, sequence);
+        else
+            hand_over(dispatch, channel, sequence);
+        n++;
+        if (one)
+            break;
+    }
+    dispatch->attempt = 1;
+    if (end->completed >= suspects->end || end->mended) {
+        suspects->end = 0;
+        suspects->give_up = false;
+        dispatch->suspected--;
+    }
+    return n;
+}
+
+/* ---- Rounds ---- */
+
+/* The channel's position made no sense and another was taken: what is known of the old one is not
+ * about the requests that come now. */
+static void note_mended(struct dispatch *dispatch, uint32_t channel)
+{
+    struct channel_store *end = &dispatch->ends[channel];
+    log_error("channel %" PRIu32 " was damaged: it goes on at request %" PRIu64
+              ", what was under way there is lost",
+              channel, end->completed);
+    dispatch->mended += end->mended;
+    end->mended = 0;
+    dispatch->applied[channel] = 0;
+    dispatch->ops->forget(dispatch->engine, channel);
+}
+
 static unsigned take_batch(struct dispatch *dispatch, uint32_t channel)
 {
     struct channel_store *end = &dispatch->ends[channel];
     unsigned n = 0;
     uint64_t sequence, word;
-    while (n < dispatch->ops->batch && channel_store_take(end, &dispatch->submission, &sequence)) {
+    dispatch->cost = 0;
+    dispatch->until_ns = 0;
+    if (end->mended)
+        note_mended(dispatch, channel);
+    if (dispatch->suspected && dispatch->suspects[channel].end)
+        return is_tried_alone(&dispatch->suspects[channel])
+                   ? 0
+                   : take_suspects(dispatch, channel, false);
+    while (dispatch->cost < dispatch->ops->batch &&
+           channel_store_take(end, &dispatch->submission, &sequence)) {
         hand_over(dispatch, channel, sequence);
         n++;
     }
@@ -185,24 +294,53 @@ static void wake_workers(struct dispatch *dispatch)
         channel_store_flush(&dispatch->ends[channel]);
 }
 
+static void settle(struct dispatch *dispatch, unsigned taken)
+{
+    if (taken == 0)
+        return;
+    if (taken == 1)
+        channel_store_alone(&dispatch->ends[dispatch->last]);
+    if (!dispatch->ops->applied)
+        record_sent(dispatch);
+    wake_workers(dispatch); /* who was answered at once need not wait for a commit */
+    dispatch->ops->settle(dispatch->engine);
+    dispatch->taken += taken;
+}
+
+/* A request that is tried by itself, with its settling. False when it is not answered yet: then
+ * nothing else may be taken. */
+static bool take_one(struct dispatch *dispatch, unsigned *taken)
+{
+    for (uint32_t channel = 0; channel < dispatch->channels; channel++) {
+        const struct channel_store *end = &dispatch->ends[channel];
+        if (!is_tried_alone(&dispatch->suspects[channel]))
+            continue;
+        dispatch->alone = true;
+        unsigned n = take_suspects(dispatch, channel, true);
+        dispatch->alone = dispatch->ops->at_once;
+        settle(dispatch, n);
+        *taken += n;
+        if (end->taken > end->completed)
+            return false;
+        if (n > 0)
+            break;
+    }
+    return true;
+}
+
 unsigned dispatch_round(struct dispatch *dispatch)
 {
-    unsigned taken = 0;
+    unsigned alone = 0, taken = 0;
     if (dispatch->ops->poll)
         dispatch->ops->poll(dispatch->engine, clock_ns());
-    for (uint32_t channel = 0; channel < dispatch->channels; channel++)
-        taken += take_batch(dispatch, channel);
-    if (taken) {
-        if (!dispatch->ops->applied)
-            record_sent(dispatch);
-        wake_workers(dispatch); /* who was answered at once need not wait for a commit */
-        dispatch->ops->settle(dispatch->engine);
-        dispatch->taken += taken;
-    }
+    if (!dispatch->suspected || take_one(dispatch, &alone))
+        for (uint32_t channel = 0; channel < dispatch->channels; channel++)
+            taken += take_batch(dispatch, channel);
+    settle(dispatch, taken);
     wake_workers(dispatch);
-    if (taken)
+    if (alone + taken)
         failpoint("store.after_completion");
-    return taken;
+    return alone + taken;
 }
 
 int dispatch_fd(const struct dispatch *dispatch)
@@ -253,6 +391,9 @@ void dispatch_stats(const struct dispatch *dispatch, struct stats *stats)
          dispatch->refused},
         {"strato_store_late_total", "Requests dropped because their deadline had passed.",
          dispatch->late},
+        {"strato_store_given_up_total", "Requests given up because each try ended the store.",
+         dispatch->given_up},
+        {"strato_store_mended_total", "Times that a channel was found damaged.", dispatch->mended},
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         stats_add(stats, STATS_COUNTER, figures[i].name, figures[i].help, (double)figures[i].value,
@@ -262,17 +403,40 @@ void dispatch_stats(const struct dispatch *dispatch, struct stats *stats)
 
 /* ---- Opening ---- */
 
+/* What a predecessor had applied. A mark that is far ahead of the channel is not about it. */
+static uint64_t applied_of(struct dispatch *dispatch, uint32_t channel)
+{
+    const struct channel_store *end = &dispatch->ends[channel];
+    if (!dispatch->ops->applied)
+        return channel_store_sent(end);
+    uint64_t applied = dispatch->ops->applied(dispatch->engine, channel);
+    if (applied <= end->completed + CHANNEL_SLOTS)
+        return applied;
+    log_error("channel %" PRIu32 " is at request %" PRIu64 ", but its mark at %" PRIu64
+              ": the mark is forgotten",
+              channel, end->completed, applied);
+    dispatch->mended++;
+    dispatch->ops->forget(dispatch->engine, channel);
+    return 0;
+}
+
 static void resume(struct dispatch *dispatch, uint32_t channel, struct channel_memory *memory)
 {
     int doorbell = RUN_FD_CHANNEL + (int)channel * RUN_CHANNEL_FDS + RUN_CHANNEL_DOORBELL;
+    struct channel_store *end = &dispatch->ends[channel];
     if (channel_is_raw(memory)) {
         dispatch->ops->forget(dispatch->engine, channel);
         channel_lay_out(memory);
     }
-    channel_store_open(&dispatch->ends[channel], memory, doorbell);
-    dispatch->applied[channel] = dispatch->ops->applied
-                                     ? dispatch->ops->applied(dispatch->engine, channel)
-                                     : channel_store_sent(&dispatch->ends[channel]);
+    channel_store_open(end, memory, doorbell);
+    if (end->mended)
+        log_error("channel %" PRIu32 " was damaged: it goes on at request %" PRIu64, channel,
+                  end->completed);
+    dispatch->mended += end->mended;
+    end->mended = 0;
+    dispatch->applied[channel] = applied_of(dispatch, channel);
+    if (suspects_find(&dispatch->suspects[channel], end))
+        dispatch->suspected++;
 }
 
 /* Answers what a predecessor applied and did not answer, before anything else changes: its result
@@ -281,10 +445,16 @@ static void answer_applied(struct dispatch *dispatch, uint32_t channel)
 {
     struct channel_store *end = &dispatch->ends[channel];
     uint64_t sequence;
+    if (dispatch->suspects[channel].give_up)
+        return; /* it has had its tries */
+    if (dispatch->suspects[channel].end)
+        dispatch->attempt = dispatch->suspects[channel].attempts + 1;
     while (end->taken < dispatch->applied[channel] &&
            channel_store_take(end, &dispatch->submission, &sequence))
         hand_over(dispatch, channel, sequence);
+    dispatch->attempt = 1;
     channel_store_flush(end);
+    run_child_beat(clock_ms());
 }
 
 struct dispatch *dispatch_open(const struct dispatch_options *options)
@@ -292,7 +462,8 @@ struct dispatch *dispatch_open(const struct dispatch_options *options)
     struct dispatch *dispatch = calloc(1, sizeof *dispatch);
     struct channel_store *ends = calloc(options->channels, sizeof *ends);
     uint64_t *applied = calloc(options->channels, sizeof *applied);
-    if (!dispatch || !ends || !applied)
+    struct suspects *suspects = calloc(options->channels, sizeof *suspects);
+    if (!dispatch || !ends || !applied || !suspects)
         panic("out of memory: %u channels", options->channels);
     dispatch->ops = options->ops;
     dispatch->bulk = options->bulk;
@@ -301,6 +472,9 @@ struct dispatch *dispatch_open(const struct dispatch_options *options)
     dispatch->channels = options->channels;
     dispatch->ends = ends;
     dispatch->applied = applied;
+    dispatch->suspects = suspects;
+    dispatch->attempt = 1;
+    dispatch->alone = options->ops->at_once;
     const struct engine_callbacks callbacks = {.context = dispatch, .complete = complete};
     dispatch->engine = options->ops->open(options->child, &callbacks);
     for (uint32_t channel = 0; channel < options->channels; channel++)
@@ -318,6 +492,7 @@ void dispatch_close(struct dispatch **dispatch)
     order_close(&(*dispatch)->order);
     free((*dispatch)->ends);
     free((*dispatch)->applied);
+    free((*dispatch)->suspects);
     free(*dispatch);
     *dispatch = NULL;
 }

@@ -37,6 +37,7 @@ struct engine_snapshot {
 struct engine_ops {
     enum backend backend;
     unsigned batch; /* most submissions of one channel in one round */
+    bool at_once;   /* submit() answers before it returns, so only one is ever under way */
     /* Ends the process through run_child_fail() when it cannot. */
     struct engine *(*open)(const struct run_child *child, const struct engine_callbacks *callbacks);
     /* Answers what is under way first, where that takes a bounded time. */

@@ -24,9 +24,10 @@ enum {
     /* How long an idle loop looks on before it blocks. Waking a sleeper costs both sides more than
      * this, but the spinner takes the processor from the workers. */
     SPIN_NS = 0,
-    IDLE_MS = 200,   /* longest sleep, and between looks at the link's trouble */
-    TEND_MS = 100,   /* between looks at what has expired */
-    BUSY_ROUNDS = 64 /* rounds of work between looks at the link and at stopping */
+    IDLE_MS = 200,    /* longest sleep, and between looks at the link's trouble */
+    TEND_MS = 100,    /* between looks at what has expired */
+    BUSY_ROUNDS = 64, /* rounds of work between looks at the link and at stopping, */
+    LOOK_MS = 20,     /* or after so long */
 };
 
 struct store {
@@ -38,7 +39,7 @@ struct store {
     struct dispatch *dispatch;
     struct talk *talk;
     int epoll_fd;
-    uint64_t tended_ms, talked_ms;
+    uint64_t tended_ms, talked_ms, looked_ms;
 };
 
 /* One line per backend that is built. */
@@ -153,6 +154,7 @@ static bool look(struct store *store, int timeout_ms)
             stop = run_child_stopping(&store->child);
     }
     uint64_t now_ms = clock_ms();
+    store->looked_ms = now_ms;
     if (spoken_to || now_ms - store->talked_ms >= IDLE_MS) {
         store->talked_ms = now_ms;
         talk_poll(store->talk, now_ms);
@@ -194,10 +196,11 @@ static void run(struct store *store)
     bool go_on = true, more = false;
     for (unsigned round = 1; go_on; round++) {
         unsigned taken = dispatch_round(store->dispatch);
-        more = tend(store, clock_ms(), more);
+        uint64_t now_ms = clock_ms();
+        more = tend(store, now_ms, more);
         if (taken == 0 && !more)
             go_on = block(store);
-        else if (round % BUSY_ROUNDS == 0)
+        else if (round % BUSY_ROUNDS == 0 || now_ms - store->looked_ms >= LOOK_MS)
             go_on = look(store, 0);
     }
 }

@@ -77,34 +77,59 @@ uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body)
 
 /*
  * Loads are acquire and stores release, which costs nothing on x86: a reader that sees any part of
- * a reused block then also sees that the stripe's count has moved, with no fence needed.
+ * a reused block then also sees that the stripe's count has moved, with no fence needed. Each piece
+ * is aligned to its size.
  */
+#define COPY_OUT(type)                                                                             \
+    do {                                                                                           \
+        type piece_ = atomic_load_explicit((const _Atomic type *)in, memory_order_acquire);        \
+        memcpy(out, &piece_, sizeof piece_);                                                       \
+        in += sizeof piece_;                                                                       \
+        out += sizeof piece_;                                                                      \
+        len -= sizeof piece_;                                                                      \
+    } while (0)
+
+#define COPY_IN(type)                                                                              \
+    do {                                                                                           \
+        type piece_;                                                                               \
+        memcpy(&piece_, in, sizeof piece_);                                                        \
+        atomic_store_explicit((_Atomic type *)out, piece_, memory_order_release);                  \
+        in += sizeof piece_;                                                                       \
+        out += sizeof piece_;                                                                      \
+        len -= sizeof piece_;                                                                      \
+    } while (0)
+
 void arena_copy_out(void *to, const void *shared, size_t len)
 {
-    const _Atomic uint64_t *words = shared;
+    const uint8_t *in = shared;
     uint8_t *out = to;
-    size_t i = 0;
-    for (; len - i >= 8; i += 8) {
-        uint64_t word = atomic_load_explicit(&words[i / 8], memory_order_acquire);
-        memcpy(out + i, &word, 8);
-    }
-    const _Atomic uint8_t *tail = shared;
-    for (; i < len; i++)
-        out[i] = atomic_load_explicit(&tail[i], memory_order_acquire);
+    while (len >= 8)
+        COPY_OUT(uint64_t);
+    if (len >= 4)
+        COPY_OUT(uint32_t);
+    if (len >= 2)
+        COPY_OUT(uint16_t);
+    if (len >= 1)
+        COPY_OUT(uint8_t);
 }
 
 void arena_copy_in(void *shared, const void *from, size_t len)
 {
-    uint8_t *to = shared;
     const uint8_t *in = from;
-    size_t i = 0;
-    for (; i < len && ((uintptr_t)(to + i) & 7) != 0; i++)
-        atomic_store_explicit((_Atomic uint8_t *)(to + i), in[i], memory_order_release);
-    for (; len - i >= 8; i += 8) {
-        uint64_t word;
-        memcpy(&word, in + i, 8);
-        atomic_store_explicit((_Atomic uint64_t *)(to + i), word, memory_order_release);
-    }
-    for (; i < len; i++)
-        atomic_store_explicit((_Atomic uint8_t *)(to + i), in[i], memory_order_release);
+    uint8_t *out = shared;
+    if ((uintptr_t)out & 1 && len >= 1)
+        COPY_IN(uint8_t);
+    if ((uintptr_t)out & 2 && len >= 2)
+        COPY_IN(uint16_t);
+    if ((uintptr_t)out & 4 && len >= 4)
+        COPY_IN(uint32_t);
+    while (len >= 8)
+        COPY_IN(uint64_t);
+    /* Where the way to alignment ended early, less than the next step is left. */
+    if (len >= 4)
+        COPY_IN(uint32_t);
+    if (len >= 2)
+        COPY_IN(uint16_t);
+    if (len >= 1)
+        COPY_IN(uint8_t);
 }

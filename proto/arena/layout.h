@@ -206,8 +206,9 @@ uint64_t arena_spare_check(const struct arena_spare *spare);
 uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body);
 
 /*
- * Copies between shared and private memory in 64-bit relaxed atomic pieces where aligned, so that
- * a concurrent writer is no data race; what was copied is trusted only after the stripe check.
+ * Copies between shared and private memory in atomic pieces of up to 64 bits, so that a concurrent
+ * writer is no data race; what was copied is trusted only after the stripe check. What is copied
+ * out begins at a multiple of 8, as records and buckets do.
  */
 void arena_copy_out(void *to, const void *shared, size_t len);
 void arena_copy_in(void *shared, const void *from, size_t len);

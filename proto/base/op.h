@@ -8,6 +8,7 @@
 #define STRATO_PROTO_BASE_OP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "proto/base/bytes.h"
@@ -74,10 +75,21 @@ struct service_info {
     enum op read;       /* answers with all that is stored under a key */
 };
 
-/* The row of an operation; NULL for a number that is none. */
-const struct op_info *op_info(enum op op);
+extern const struct op_info op_rows[OP_COUNT];
+extern const struct service_info op_services[SERVICE_COUNT];
+
+/* The row of an operation; NULL for a number that is none. Inline, because each request asks for it
+ * many times. */
+static inline const struct op_info *op_info(enum op op)
+{
+    unsigned row = (unsigned)op;
+    return row < OP_COUNT && op_rows[row].name ? &op_rows[row] : NULL;
+}
 /* The row of a service below SERVICE_COUNT. */
-const struct service_info *service_info(enum service service);
+static inline const struct service_info *service_info(enum service service)
+{
+    return &op_services[service];
+}
 /* Its name; "?" for a number that is none. */
 const char *service_name(enum service service);
 

@@ -5,13 +5,18 @@
 #include "proto/channel/channel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/base/log.h"
+
 enum { SLOT_MASK = CHANNEL_SLOTS - 1, HIT_MASK = CHANNEL_HITS - 1 };
+/* Positions that no channel comes to: beyond it there is only damage. */
+#define CHANNEL_END ((uint64_t)1 << 55)
 _Static_assert((CHANNEL_SLOTS & SLOT_MASK) == 0, "a power of two");
 _Static_assert((CHANNEL_HITS & HIT_MASK) == 0, "a power of two");
 
@@ -20,15 +25,23 @@ size_t channel_memory_size(void)
     return (sizeof(struct channel_memory) + 4095) & ~(size_t)4095;
 }
 
-static bool is_zeroed(const struct channel_memory *memory)
+/* ---- The header ---- */
+
+uint64_t channel_check(const struct channel_memory *memory)
 {
-    static const char zeros[sizeof memory->magic];
-    return memcmp(memory->magic, zeros, sizeof zeros) == 0;
+    uint64_t words[3];
+    memcpy(words, memory, sizeof words); /* magic, version, slots, slot_size, reserved */
+    uint64_t check = 0;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        check = (check ^ words[i]) * 0x9e3779b97f4a7c15u + 1;
+    return check | 1;
 }
 
 bool channel_is_raw(const struct channel_memory *memory)
 {
-    return is_zeroed(memory);
+    static const char zeros[64]; /* the whole line, and no request was ever made */
+    return memcmp(memory, zeros, sizeof zeros) == 0 && memory->submitted == 0 &&
+           memory->completed == 0;
 }
 
 void channel_lay_out(struct channel_memory *memory)
@@ -36,15 +49,48 @@ void channel_lay_out(struct channel_memory *memory)
     memory->version = CHANNEL_VERSION;
     memory->slots = CHANNEL_SLOTS;
     memory->slot_size = CHANNEL_SLOT_SIZE;
+    memory->reserved = 0;
     atomic_thread_fence(memory_order_release);
     memcpy(memory->magic, CHANNEL_MAGIC, sizeof memory->magic);
+    memory->check = channel_check(memory);
 }
 
 static bool is_ours(const struct channel_memory *memory)
 {
     return memcmp(memory->magic, CHANNEL_MAGIC, sizeof memory->magic) == 0 &&
            memory->version == CHANNEL_VERSION && memory->slots == CHANNEL_SLOTS &&
-           memory->slot_size == CHANNEL_SLOT_SIZE;
+           memory->slot_size == CHANNEL_SLOT_SIZE && memory->reserved == 0;
+}
+
+/* Whether the header can be used or put right. One of another version proves it by its check, which
+ * only the first version may lack. */
+static bool is_usable(struct channel_memory *memory, bool store, int fd)
+{
+    if (channel_is_raw(memory))
+        return store;
+    uint64_t check = channel_check(memory);
+    if (is_ours(memory)) {
+        memory->check = check;
+        return true;
+    }
+    if (memory->check == check)
+        return false;
+    log_error("the header of the channel at descriptor %d was damaged; it is put right", fd);
+    channel_lay_out(memory);
+    return true;
+}
+
+/* ---- Mapping ---- */
+
+/* A page that the kernel cannot give when it is touched would end us. The worker allocates the
+ * rings: its predecessors' too, for a worker that never starts needs none. */
+static bool allocate(int fd, bool store)
+{
+    size_t len = store ? offsetof(struct channel_memory, submissions) : channel_memory_size();
+    do {
+        errno = posix_fallocate(fd, 0, (off_t)len);
+    } while (errno == EINTR);
+    return errno == 0;
 }
 
 struct channel_memory *channel_map(int fd, bool store, char *reason, size_t reason_size)
@@ -55,13 +101,18 @@ struct channel_memory *channel_map(int fd, bool store, char *reason, size_t reas
                  channel_memory_size());
         return NULL;
     }
+    if (!allocate(fd, store)) {
+        snprintf(reason, reason_size, "cannot have memory for the channel: %s", strerror(errno));
+        return NULL;
+    }
     struct channel_memory *memory =
         mmap(NULL, channel_memory_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED) {
         snprintf(reason, reason_size, "cannot map the channel: %s", strerror(errno));
         return NULL;
     }
-    if (!is_ours(memory) && !(store && is_zeroed(memory))) {
+    madvise(memory, channel_memory_size(), MADV_DONTDUMP); /* it holds clients' data */
+    if (!is_usable(memory, store, fd)) {
         snprintf(reason, reason_size,
                  "the channel has version %u with %u slots of %u bytes, this program needs "
                  "version %d with %d of %d",
@@ -113,11 +164,43 @@ static bool fall_asleep(_Atomic uint32_t *asleep, const _Atomic uint64_t *tail, 
     return false;
 }
 
+/* Whether one position may come so far after another. */
+static bool follows(uint64_t from, uint64_t to)
+{
+    return to >= from && to - from <= CHANNEL_SLOTS && to < CHANNEL_END;
+}
+
+/* Writes a word of one's own again if somebody else changed it; the peer is told. */
+static void keep_word(_Atomic uint64_t *word, uint64_t value, int doorbell)
+{
+    if (atomic_load_explicit(word, memory_order_relaxed) == value)
+        return;
+    atomic_store_explicit(word, value, memory_order_release);
+    doorbell_ring(doorbell);
+}
+
 /* ---- The worker's end ---- */
+
+/*
+ * Where the predecessor stopped cannot be told. The store may have taken any of the slots that
+ * follow the completions: fills them all with what no store carries out, and goes on behind them.
+ */
+static void start_behind(struct channel_memory *memory)
+{
+    uint64_t completed = atomic_load_explicit(&memory->completed, memory_order_acquire);
+    if (completed > CHANNEL_END - CHANNEL_SLOTS)
+        completed = 0;
+    for (unsigned i = 0; i < CHANNEL_SLOTS; i++)
+        memset(&memory->submissions[i], 0xff, offsetof(struct channel_submission, payload));
+    atomic_store_explicit(&memory->consumed, completed, memory_order_release);
+    atomic_store_explicit(&memory->submitted, completed + CHANNEL_SLOTS, memory_order_release);
+}
 
 void channel_worker_open(struct channel_worker *worker, struct channel_memory *memory,
                          int store_doorbell)
 {
+    if (!follows(memory->consumed, memory->submitted))
+        start_behind(memory);
     uint64_t submitted = atomic_load_explicit(&memory->submitted, memory_order_acquire);
     uint64_t consumed = atomic_load_explicit(&memory->consumed, memory_order_acquire);
     *worker = (struct channel_worker){
@@ -154,10 +237,16 @@ void channel_worker_flush(struct channel_worker *worker)
     wake_if_asleep(&worker->memory->store_asleep, worker->store_doorbell);
 }
 
+/* Whether there are completions to read: more than none, and no more than are awaited. */
+static bool is_due(const struct channel_worker *worker, uint64_t completed)
+{
+    return completed - worker->consumed - 1 < worker->published - worker->consumed;
+}
+
 const struct channel_completion *channel_worker_peek(struct channel_worker *worker)
 {
     uint64_t completed = atomic_load_explicit(&worker->memory->completed, memory_order_acquire);
-    if (worker->consumed == completed)
+    if (!is_due(worker, completed))
         return NULL;
     return &worker->memory->completions[worker->consumed & SLOT_MASK];
 }
@@ -170,8 +259,13 @@ void channel_worker_release(struct channel_worker *worker)
 
 bool channel_worker_sleep(struct channel_worker *worker)
 {
-    return fall_asleep(&worker->memory->worker_asleep, &worker->memory->completed,
-                       worker->consumed);
+    struct channel_memory *memory = worker->memory;
+    keep_word(&memory->submitted, worker->published, worker->store_doorbell);
+    keep_word(&memory->consumed, worker->consumed, worker->store_doorbell);
+    /* A number of completions that makes no sense is not waited for. */
+    uint64_t completed = atomic_load_explicit(&memory->completed, memory_order_acquire);
+    uint64_t seen = is_due(worker, completed) ? worker->consumed : completed;
+    return fall_asleep(&memory->worker_asleep, &memory->completed, seen);
 }
 
 void channel_worker_awake(struct channel_worker *worker)
@@ -189,10 +283,59 @@ void channel_worker_hit(struct channel_worker *worker, uint64_t word)
 
 /* ---- The store's end ---- */
 
+/* Whether this completion is written. Of the first one its slot, zeros once, cannot tell. */
+static bool is_written(const struct channel_memory *memory, uint64_t sequence)
+{
+    return sequence > 0 && memory->completions[sequence & SLOT_MASK].sequence == sequence;
+}
+
+/* How far the completions in the slots go, of those between two positions. */
+static uint64_t last_written(const struct channel_memory *memory, uint64_t consumed,
+                             uint64_t submitted)
+{
+    while (submitted > consumed && !is_written(memory, submitted - 1))
+        submitted--;
+    return submitted;
+}
+
+/* The number of completions to go on from, given the one that is said to be it. The worker's words
+ * are nonsense where they do not fit each other; a worker that lives writes them again. */
+static uint64_t find_position(const struct channel_memory *memory, uint64_t completed)
+{
+    uint64_t submitted = atomic_load_explicit(&memory->submitted, memory_order_acquire);
+    uint64_t consumed = atomic_load_explicit(&memory->consumed, memory_order_acquire);
+    if (!follows(consumed, submitted))
+        return completed < CHANNEL_END ? completed : 0;
+    if (completed >= consumed && completed <= submitted)
+        return completed;
+    return last_written(memory, consumed, submitted);
+}
+
+/* The same for what a predecessor left: there the slots count, too. It may have died before it
+ * published the last one. */
+static uint64_t find_left_position(const struct channel_memory *memory, uint64_t completed)
+{
+    uint64_t submitted = atomic_load_explicit(&memory->submitted, memory_order_acquire);
+    uint64_t consumed = atomic_load_explicit(&memory->consumed, memory_order_acquire);
+    if (!follows(consumed, submitted))
+        return find_position(memory, completed);
+    uint64_t written = last_written(memory, consumed, submitted);
+    bool first_cannot_tell = written == 0 && completed == 1 && submitted > 0;
+    return first_cannot_tell ? completed : written;
+}
+
+static void take_position(struct channel_store *store, uint64_t position)
+{
+    store->taken = store->completed = store->rung = position;
+    atomic_store_explicit(&store->memory->completed, position, memory_order_release);
+    store->mended++;
+}
+
 void channel_store_open(struct channel_store *store, struct channel_memory *memory,
                         int worker_doorbell)
 {
     uint64_t completed = atomic_load_explicit(&memory->completed, memory_order_acquire);
+    uint64_t position = find_left_position(memory, completed);
     *store = (struct channel_store){
         .memory = memory,
         .worker_doorbell = worker_doorbell,
@@ -201,9 +344,29 @@ void channel_store_open(struct channel_store *store, struct channel_memory *memo
         .rung = completed,
         .hits_seen = atomic_load_explicit(&memory->hits_published, memory_order_relaxed),
     };
+    if (position != completed)
+        take_position(store, position);
     atomic_store_explicit(&memory->store_asleep, 0, memory_order_relaxed);
     /* A predecessor may have died between publishing and ringing. */
     doorbell_ring(worker_doorbell);
+}
+
+/* The worker's words do not fit what we know. If they fit each other, and nothing is under way, a
+ * worker has begun elsewhere: go there. */
+static void mend(struct channel_store *store)
+{
+    if (store->taken != store->completed)
+        return;
+    uint64_t position = find_position(store->memory, store->completed);
+    if (position != store->completed)
+        take_position(store, position);
+}
+
+/* Whether there is a submission, and room for its completion. */
+static bool is_takeable(const struct channel_store *store, uint64_t submitted)
+{
+    uint64_t consumed = atomic_load_explicit(&store->memory->consumed, memory_order_acquire);
+    return submitted - store->taken - 1 < CHANNEL_SLOTS && store->taken - consumed < CHANNEL_SLOTS;
 }
 
 bool channel_store_take(struct channel_store *store, struct channel_submission *submission_r,
@@ -211,12 +374,12 @@ bool channel_store_take(struct channel_store *store, struct channel_submission *
 {
     struct channel_memory *memory = store->memory;
     uint64_t submitted = atomic_load_explicit(&memory->submitted, memory_order_acquire);
-    uint64_t waiting = submitted - store->taken;
-    if (waiting == 0 || waiting > CHANNEL_SLOTS)
+    if (submitted == store->taken)
         return false;
-    uint64_t consumed = atomic_load_explicit(&memory->consumed, memory_order_acquire);
-    if (store->taken - consumed >= CHANNEL_SLOTS)
-        return false; /* no room for its completion */
+    if (!is_takeable(store, submitted)) {
+        mend(store);
+        return false;
+    }
     const struct channel_submission *slot = &memory->submissions[store->taken & SLOT_MASK];
     const size_t head = offsetof(struct channel_submission, payload);
     memcpy(submission_r, slot, head);
@@ -262,12 +425,31 @@ uint64_t channel_store_sent(const struct channel_store *store)
     return sent < most ? sent : most;
 }
 
+void channel_store_alone(struct channel_store *store)
+{
+    uint64_t doing = atomic_load_explicit(&store->memory->doing, memory_order_relaxed);
+    atomic_store_explicit(&store->memory->doing, doing | CHANNEL_ALONE, memory_order_relaxed);
+}
+
+bool channel_store_begun(const struct channel_store *store, uint64_t *end_r, unsigned *attempts_r,
+                         bool *alone_r)
+{
+    uint64_t doing = atomic_load_explicit(&store->memory->doing, memory_order_acquire);
+    uint64_t submitted = atomic_load_explicit(&store->memory->submitted, memory_order_acquire);
+    *end_r = doing >> 8;
+    *attempts_r = doing & (CHANNEL_ALONE - 1);
+    *alone_r = doing & CHANNEL_ALONE;
+    return *end_r > store->completed && follows(store->completed, *end_r) && *end_r <= submitted &&
+           *attempts_r > 0;
+}
+
 bool channel_store_sleep(struct channel_store *store)
 {
     struct channel_memory *memory = store->memory;
+    keep_word(&memory->completed, store->completed, store->worker_doorbell);
     uint64_t submitted = atomic_load_explicit(&memory->submitted, memory_order_acquire);
-    /* A worker that broke its ring is not waited for: what it has there is not takeable. */
-    uint64_t seen = submitted - store->taken > CHANNEL_SLOTS ? submitted : store->taken;
+    /* A worker that broke its ring is not waited for: what it has there cannot be taken. */
+    uint64_t seen = is_takeable(store, submitted) ? store->taken : submitted;
     return fall_asleep(&memory->store_asleep, &memory->submitted, seen);
 }
 

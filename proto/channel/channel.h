@@ -22,6 +22,12 @@
  *
  * Trust: all of it is writable by the worker. The store copies a submission out before it looks at
  * it, bounds everything, and believes nothing here about what it has already applied.
+ *
+ * Damage: consumed <= completed <= submitted <= consumed + CHANNEL_SLOTS always holds. Each end
+ * writes its own words again when they are not what it knows they are, and waits while the other's
+ * make no sense. A new end that finds them so starts from what fits together; what was under way
+ * then is answered "unknown", nothing waits for ever. Words of the header are put right by whoever
+ * maps it.
  */
 #ifndef STRATO_PROTO_CHANNEL_CHANNEL_H
 #define STRATO_PROTO_CHANNEL_CHANNEL_H
@@ -47,6 +53,8 @@ enum channel_flags {
      * be fetched over the link under this sequence number. The payload then has only the key, or
      * nothing. */
     CHANNEL_BULK = 1,
+    /* completion: the request ended its store twice and is not tried again. */
+    CHANNEL_GIVEN_UP = 2,
 };
 
 struct channel_submission {
@@ -83,7 +91,8 @@ struct channel_memory {
     uint32_t slots;
     uint32_t slot_size;
     uint32_t reserved;
-    uint8_t pad0[40];
+    uint64_t check; /* over the four fields above it; 0: laid out by release 0.2.0 */
+    uint8_t pad0[32];
 
     /* Written by the worker. */
     _Atomic uint64_t submitted;     /* submissions published; release */
@@ -98,7 +107,11 @@ struct channel_memory {
     /* Submissions that a store without data of its own may have passed on, recorded before it does;
      * release. What its successor finds below it and not completed may have been carried out. */
     _Atomic uint64_t sent;
-    uint8_t pad2[40];
+    /* Which submission was handed to the engine last: its sequence + 1 in the upper 56 bits, and in
+     * the lower 8 how many stores have tried it, this one included; 0x80 is added when nothing else
+     * was under way. */
+    _Atomic uint64_t doing;
+    uint8_t pad2[32];
 
     /* Written by the worker: a sample of the records that hot reads hit, as arena slot words, for
      * the eviction order. Lossy: the store takes what it finds. */
@@ -119,8 +132,9 @@ size_t channel_memory_size(void);
 /* ---- Both ends ---- */
 
 /*
- * Maps the channel read-write. NULL and a reason of at most reason_size bytes when it cannot be
- * mapped or has an unknown magic or version. A zeroed one is raw: the store accepts and lays it
+ * Maps the channel read-write, with the pages that this end writes allocated. NULL and a reason of
+ * at most reason_size bytes when it cannot be mapped, there is no memory for it, or it has another
+ * version. A damaged header is put right. A zeroed channel is raw: the store accepts and lays it
  * out, a worker fails (stores are started first). fd stays the caller's.
  */
 struct channel_memory *channel_map(int fd, bool store, char *reason, size_t reason_size);
@@ -129,6 +143,8 @@ void channel_unmap(struct channel_memory **memory);
  * it had applied for another channel of this number. */
 bool channel_is_raw(const struct channel_memory *memory);
 void channel_lay_out(struct channel_memory *memory);
+/* What the header's check must be. */
+uint64_t channel_check(const struct channel_memory *memory);
 
 /* ---- The worker's end ---- */
 
@@ -175,9 +191,10 @@ struct channel_store {
     uint64_t completed; /* completions published */
     uint64_t rung;      /* up to which the worker has been woken */
     uint64_t hits_seen;
+    unsigned mended; /* how often another position had to be taken, for the old made no sense */
 };
 
-/* Resumes at the number of completions published. */
+/* Resumes at the number of completions published, or where it can if that makes no sense. */
 void channel_store_open(struct channel_store *store, struct channel_memory *memory,
                         int worker_doorbell);
 
@@ -197,6 +214,22 @@ void channel_store_flush(struct channel_store *store);
  * what can be under way. */
 void channel_store_send(struct channel_store *store);
 uint64_t channel_store_sent(const struct channel_store *store);
+
+/* Records that a submission is handed to the engine, by so many stores now (at most 127), and
+ * whether nothing else is under way; the latter can be added later. */
+enum { CHANNEL_ALONE = 0x80 };
+static inline void channel_store_begin(struct channel_store *store, uint64_t sequence,
+                                       unsigned attempt, bool alone)
+{
+    atomic_store_explicit(&store->memory->doing,
+                          (sequence + 1) << 8 | attempt | (alone ? CHANNEL_ALONE : 0),
+                          memory_order_relaxed);
+}
+void channel_store_alone(struct channel_store *store);
+/* What a predecessor had recorded so and not answered: the end (exclusive) of these submissions,
+ * which begin at completed, and how the last was tried. False: there are none. */
+bool channel_store_begun(const struct channel_store *store, uint64_t *end_r, unsigned *attempts_r,
+                         bool *alone_r);
 
 bool channel_store_sleep(struct channel_store *store);
 void channel_store_awake(struct channel_store *store);

@@ -282,6 +282,7 @@ static void close_engine(struct engine **engine)
 const struct engine_ops memory_engine = {
     .backend = BACKEND_MEMORY,
     .batch = BATCH,
+    .at_once = true,
     .open = open_engine,
     .close = close_engine,
     .applied = applied,

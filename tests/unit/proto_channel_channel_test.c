@@ -200,6 +200,7 @@ static void an_unknown_version_is_refused(void **state)
     struct pair pair = pair_new();
     char reason[200];
     pair.memory->version = 99;
+    pair.memory->check = channel_check(pair.memory);
     assert_null(channel_map(pair.fd, true, reason, sizeof reason));
     assert_non_null(strstr(reason, "version 99"));
     assert_null(channel_map(pair.fd, false, reason, sizeof reason));

@@ -106,3 +106,13 @@ const char *core_error_text(const struct core_store *store, const struct reply *
         return "the request did not finish in time; the change may still have been made";
     return status_info(status)->text;
 }
+
+const char *core_given_up_text(enum status status)
+{
+    if (status == STATUS_UNKNOWN)
+        return "the request is given up: each time it was tried the store process ended; the "
+               "change "
+               "may have been made";
+    return "the request is given up: each time it was tried the store process ended; nothing was "
+           "changed";
+}

@@ -187,7 +187,8 @@ void core_end(struct core_call *call, enum status status)
     struct core *core = store->core;
     leave(core, call);
     call->reply.status = status;
-    call->error = core_error_text(store, &call->reply, call->request.op);
+    call->error = call->state.given_up ? core_given_up_text(status)
+                                       : core_error_text(store, &call->reply, call->request.op);
     if (call != &store->probe)
         count_ended(core, call);
     if (log_level() == LOG_DEBUG)

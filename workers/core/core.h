@@ -52,7 +52,8 @@ struct core_call {
         uint64_t deadline_ns;
         uint32_t timer; /* place in the deadlines, counted from 1; 0: none */
         uint8_t phase;
-        uint8_t op; /* as submitted: a lost answer of SetAdd is asked for again as SetGet */
+        bool given_up; /* by the store, which it ended twice */
+        uint8_t op;    /* as submitted: a lost answer of SetAdd is asked for again as SetGet */
     } state;
 };
 

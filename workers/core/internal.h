@@ -117,6 +117,8 @@ struct core {
 enum status core_check(const struct request *request, uint64_t max_value, char *error, size_t size);
 /* check.c: the text for an outcome that the store reported; valid until the next of the core. */
 const char *core_error_text(const struct core_store *store, const struct reply *reply, enum op op);
+/* check.c: the same for a request that the store gave up. */
+const char *core_given_up_text(enum status status);
 
 /* local.c: answers a read from the arena. STATUS_RETRY: ask the store. */
 enum status core_read_local(struct core_store *store, const struct request *request,

@@ -236,6 +236,7 @@ static void complete(struct core_call *call, const struct channel_completion *co
     call->state.phase = PHASE_CLOSED;
     call->reply.number = completion->number;
     call->reply.revision = completion->revision;
+    call->state.given_up = completion->flags & CHANNEL_GIVEN_UP;
     if (status == STATUS_RESTAGE) {
         core_submit(call);
     } else if (completion->flags & CHANNEL_BULK && call->status_only) {
@@ -251,17 +252,29 @@ static void complete(struct core_call *call, const struct channel_completion *co
     }
 }
 
+/* The store had to go on elsewhere in the ring: what became of this one nobody knows. */
+static void lose(struct core_call *call)
+{
+    call->state.bulk_id = 0;
+    call->state.phase = PHASE_CLOSED;
+    core_end(call, op_info(call->request.op)->write ? STATUS_UNKNOWN : STATUS_UNAVAILABLE);
+}
+
 void core_take_completions(struct core_store *store)
 {
     const struct channel_completion *completion;
     while ((completion = channel_worker_peek(&store->channel))) {
-        struct core_pending *pending = &store->pending[completion->sequence % CHANNEL_SLOTS];
+        uint64_t sequence = store->channel.consumed;
+        struct core_pending *pending = &store->pending[sequence % CHANNEL_SLOTS];
         struct core_call *call = pending->call;
         drop_staged(store, pending->bulk_id);
         *pending = (struct core_pending){0};
         if (call) {
             store->submitted--;
-            complete(call, completion);
+            if (completion->sequence == sequence)
+                complete(call, completion);
+            else
+                lose(call);
         }
         channel_worker_release(&store->channel);
     }

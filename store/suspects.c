@@ -1,0 +1,21 @@
+/*
+ * suspects - see suspects.h. Runs in a store when it starts. Pure.
+ */
+#include "store/suspects.h"
+
+enum { ATTEMPTS_COUNTED = 100 }; /* what a channel has room to count is 127 */
+
+bool suspects_find(struct suspects *suspects, const struct channel_store *end)
+{
+    bool alone;
+    *suspects = (struct suspects){0};
+    if (!channel_store_begun(end, &suspects->end, &suspects->attempts, &alone)) {
+        suspects->end = 0;
+        return false;
+    }
+    if (suspects->attempts > ATTEMPTS_COUNTED)
+        suspects->attempts = ATTEMPTS_COUNTED;
+    suspects->give_up =
+        alone && suspects->attempts >= SUSPECTS_TRIES && suspects->end == end->completed + 1;
+    return true;
+}
