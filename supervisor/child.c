@@ -78,6 +78,14 @@ static bool place_descriptors(const struct fd_map *map)
     return true;
 }
 
+static void execute(const char *path, int executable, char **arguments)
+{
+    if (executable >= 0)
+        execveat(executable, "", arguments, environ, AT_EMPTY_PATH);
+    else
+        execv(path, arguments);
+}
+
 _Noreturn static void become(const struct child_plan *plan, const struct fd_map *map, int status_fd,
                              pid_t supervisor)
 {
@@ -92,6 +100,8 @@ _Noreturn static void become(const struct child_plan *plan, const struct fd_map 
     if (getppid() != supervisor)
         _exit(RUN_EXIT_FAILURE);
     int told = fcntl(status_fd, F_DUPFD_CLOEXEC, above_targets(map)); /* out of their way */
+    int executable =
+        plan->executable < 0 ? -1 : fcntl(plan->executable, F_DUPFD_CLOEXEC, above_targets(map));
     if (told < 0 || !place_descriptors(map)) {
         bool few = errno == EINVAL || errno == EMFILE; /* EINVAL: above the limit */
         give_up(told < 0 ? status_fd : told,
@@ -99,7 +109,7 @@ _Noreturn static void become(const struct child_plan *plan, const struct fd_map 
                 plan->name);
     }
     status_fd = told;
-    execv(path, arguments);
+    execute(path, executable, arguments);
     give_up(status_fd, "execute", path);
 }
 
@@ -146,6 +156,17 @@ static pid_t launch(const struct child_plan *plan, const int status[2], const in
     return pid;
 }
 
+/* The file that a child started now executes; -1 when it cannot be opened, as the child will say.
+ */
+static int open_program(const struct child_plan *plan)
+{
+    char path[1024];
+    if (plan->executable >= 0)
+        return fcntl(plan->executable, F_DUPFD_CLOEXEC, 0);
+    snprintf(path, sizeof path, "%s/%s", plan->directory, plan->program);
+    return open(path, O_PATH | O_CLOEXEC);
+}
+
 enum status child_start(struct child *child, const struct child_plan *plan, uint64_t now_ms,
                         struct buffer *why)
 {
@@ -167,6 +188,7 @@ enum status child_start(struct child *child, const struct child_plan *plan, uint
     child->was_ready = false;
     child->started_ms = child->heard_ms = now_ms;
     child->ready_ms = 0;
+    child->program = open_program(plan);
     *child->fail = *child->last_line = '\0';
     child->words = child->logged = (struct policy_rate){0};
     lines_open(&child->status, status[0]);
@@ -249,5 +271,8 @@ void child_end(struct child *child, const char *name, int wait_status, uint64_t 
         snprintf(how, sizeof how, "exit code %d", WEXITSTATUS(wait_status));
     const char *words = *child->fail ? child->fail : child->last_line;
     snprintf(reason, size, "%s%s%s", how, *words ? ": " : "", words);
+    if (child->program >= 0)
+        close(child->program);
+    child->program = -1;
     child->state = CHILD_NONE;
 }

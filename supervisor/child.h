@@ -22,6 +22,7 @@ struct child {
     uint64_t started_ms, ready_ms, heard_ms;
     uint64_t kill_at_ms; /* when stopping: UINT64_MAX after it was killed */
     struct lines status, log;
+    int program; /* the file that it executes, kept open; -1 once it is given away */
     struct policy_rate words, logged; /* what it says that means nothing; its log, in bytes */
     char fail[RUN_STATUS_MAX];        /* its "fail TEXT" */
     char last_line[256];              /* of its log that was no chatter */
@@ -37,6 +38,7 @@ struct child_plan {
     unsigned serial;
     const struct shared *shared;
     const struct fd_map *map;
+    int executable; /* to be executed in place of the file; -1: none */
 };
 
 /* Forks and executes. Both pipes are open then. On failure appends the reason to why. */

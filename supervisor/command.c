@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "supervisor/announce.h"
 #include "supervisor/internal.h"
 
 /* ---- At once ---- */
@@ -34,6 +35,16 @@ static void append_slot(struct buffer *out, struct slot *slot, uint64_t now_ms)
     buffer_append_text(out, "}\n");
 }
 
+static void append_addresses(struct supervisor *s, struct buffer *out)
+{
+    struct buffer text = {0};
+    announce_addresses(s->conf, &s->shared, &text);
+    buffer_append(&text, "", 1);
+    buffer_append_text(out, ", \"listen\": ");
+    ctl_json(out, (const char *)text.data);
+    buffer_free(&text);
+}
+
 static void take_status(struct supervisor *s, struct ctl_connection *connection, const char *word)
 {
     static const char *const phases[] = {"starting", "starting", "running",
@@ -48,6 +59,7 @@ static void take_status(struct supervisor *s, struct ctl_connection *connection,
                          phases[s->phase], (int)getpid(), s->ctl.now_ms - s->started_ms,
                          STRATO_VERSION);
     ctl_json(out, s->conf->run_dir);
+    append_addresses(s, out);
     buffer_append_text(out, ", \"backends\": [");
     for (unsigned i = 0, n = 0; i < BACKEND_COUNT; i++)
         if (conf_uses(s->conf, (enum backend)i))

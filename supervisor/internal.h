@@ -23,6 +23,16 @@ struct keep {
 
 enum phase { START_STORES, START_WORKERS, RUNNING, STOP_WORKERS, STOP_STORES, DONE };
 
+/* What a reload has changed, until every process serves with the new configuration. */
+struct before {
+    bool valid;
+    struct conf conf, loaded;
+    int config; /* owned; the listeners are, as far as they are not in use now */
+    struct listeners listen[PROTOCOL_COUNT];
+    bool used[SLOTS_MAX];        /* which slots were in use */
+    unsigned serials[SLOTS_MAX]; /* of the processes in them */
+};
+
 struct supervisor {
     struct conf *conf;  /* in force: every process started from now on gets it */
     struct conf loaded; /* as it was read: port 0 instead of the port taken */
@@ -34,6 +44,7 @@ struct supervisor {
     struct slot slots[SLOTS_MAX]; /* by role, then number: a place of its own for each */
     enum phase phase;
     uint64_t started_ms;
+    uint64_t look_at_ms;     /* when to look for addresses that were away; UINT64_MAX: never */
     uint64_t watchdog_at_ms; /* when systemd's is to be told; UINT64_MAX: never */
     uint64_t told_at_ms;     /* when it was first told to stop */
     int epoll_fd, signal_fd;
@@ -46,6 +57,8 @@ struct supervisor {
     char roll_error[768]; /* why it stopped, or empty */
     bool reload_asked;    /* by SIGHUP, to be done when nothing rolls */
     bool reload_left;     /* the last one has left something to a restart of stratod */
+    struct before before;
+    bool going_back; /* the plan is to undo a reload */
     struct ctl ctl;
 };
 
@@ -95,6 +108,11 @@ void keep_check(struct supervisor *s, uint64_t now_ms);
  * problem. Appends one line per change or problem to report. False when it was refused.
  */
 bool reload(struct supervisor *s, struct buffer *report, uint64_t now_ms);
+/* It has succeeded, or everything stops: what was before is given up. */
+void reload_settle(struct supervisor *s);
+/* A process could not start with it: puts in force what was before, and plans the restart of every
+ * process that knows the new configuration. False when no reload is under way. */
+bool reload_go_back(struct supervisor *s, uint64_t now_ms);
 
 /* ---- command.c ---- */
 

@@ -11,6 +11,7 @@
 
 #include "proto/base/os.h"
 #include "proto/base/text.h"
+#include "supervisor/limits.h"
 #include "supervisor/supervisor.h"
 
 static const char usage[] =
@@ -64,8 +65,40 @@ static void parse(int argc, char **argv, struct options *options_r)
     }
 }
 
+static void print_lines(const char *before, struct buffer *text)
+{
+    char *save = NULL;
+    buffer_append(text, "", 1);
+    for (char *line = strtok_r((char *)text->data, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
+        fputs(before, stdout);
+        text_print(stdout, line, strlen(line));
+        putchar('\n');
+    }
+}
+
+/* What --check-config prints: the problems, and what the system's limits would change. */
+static int report(const struct conf *conf, const char *name, enum status status,
+                  struct buffer *problems)
+{
+    struct conf fitted = *conf;
+    struct buffer notes = {0}, why = {0};
+    if (status == STATUS_OK)
+        status = limits_fit(&fitted, &notes, &why);
+    print_lines("", problems);
+    print_lines("note: ", &notes);
+    print_lines("", &why);
+    if (status == STATUS_OK)
+        printf("%s: no problems\n", name);
+    buffer_free(problems);
+    buffer_free(&notes);
+    buffer_free(&why);
+    return status == STATUS_OK ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
+    static const char builtin[] = "built-in defaults";
     static struct conf conf;
     struct options options = {0};
     struct buffer problems = {0};
@@ -74,12 +107,12 @@ int main(int argc, char **argv)
     os_close_on_exec(3); /* what a shell left open is not for children */
     conf_defaults(&conf, !options.config);
     enum status status = options.config ? conf_load(&conf, options.config, &problems)
-                                        : conf_check(&conf, "built-in defaults", &problems);
-    text_print(options.check ? stdout : stderr, problems.data, problems.len);
+                                        : conf_check(&conf, builtin, &problems);
+    if (options.check)
+        return report(&conf, options.config ? options.config : builtin, status, &problems);
+    text_print(stderr, problems.data, problems.len);
     buffer_free(&problems);
-    if (options.check && status == STATUS_OK)
-        printf("%s: no problems\n", options.config ? options.config : "built-in defaults");
-    if (options.check || status != STATUS_OK)
-        return status == STATUS_OK ? 0 : 1;
+    if (status != STATUS_OK)
+        return 1;
     return supervise(&conf, options.config, "stratod");
 }

@@ -16,13 +16,14 @@
 
 #include "proto/base/log.h"
 
-enum { KEPT_FIRST = 3, KEPT_MAX = 16 }; /* as in sd_listen_fds(3) */
+enum { KEPT_FIRST = 3, KEPT_MAX = 64 }; /* as in sd_listen_fds(3) */
 
 static struct sockaddr_un address;
 static socklen_t address_len;
 static int fd = -1;
 
 static uint64_t watchdog_ms;
+static int kept_count;
 static char *kept_names; /* separated by colons, in the order of their descriptors; or NULL */
 
 /* The number in an environment variable that is meant for this process; 0 if there is none. */
@@ -38,7 +39,11 @@ static void read_environment(void)
     watchdog_ms = own_number("WATCHDOG_USEC", "WATCHDOG_PID") / 2000;
     uint64_t count = getenv("LISTEN_PID") ? own_number("LISTEN_FDS", "LISTEN_PID") : 0;
     const char *kept = getenv("LISTEN_FDNAMES");
-    if (count > 0 && count <= KEPT_MAX && kept)
+    if (count > KEPT_MAX)
+        log_warn("systemd gives %llu descriptors; only the first %d are looked at",
+                 (unsigned long long)count, KEPT_MAX);
+    kept_count = count < KEPT_MAX ? (int)count : KEPT_MAX;
+    if (kept_count > 0 && kept)
         kept_names = strdup(kept);
     for (uint64_t i = 0; i < count && i < KEPT_MAX; i++)
         fcntl(KEPT_FIRST + (int)i, F_SETFD, FD_CLOEXEC);
@@ -78,7 +83,7 @@ int notify_kept(const char *name)
 {
     size_t len = strlen(name);
     int kept = KEPT_FIRST;
-    for (char *at = kept_names; at; kept++) {
+    for (char *at = kept_names; at && kept < KEPT_FIRST + kept_count; kept++) {
         char *end = strchr(at, ':');
         size_t at_len = end ? (size_t)(end - at) : strlen(at);
         if (at_len == len && memcmp(at, name, len) == 0) {
@@ -88,6 +93,22 @@ int notify_kept(const char *name)
         at = end ? end + 1 : NULL;
     }
     return -1;
+}
+
+void notify_warn_unused(void)
+{
+    int kept = KEPT_FIRST;
+    for (const char *at = kept_names; at && kept < KEPT_FIRST + kept_count; kept++) {
+        int type;
+        socklen_t len = sizeof type;
+        if (*at != '/' && getsockopt(kept, SOL_SOCKET, SO_TYPE, &type, &len) == 0)
+            log_warn(
+                "the socket that systemd calls %.*s is not served: FileDescriptorName= must be "
+                "strato-http or strato-grpc",
+                (int)strcspn(at, ":"), at);
+        at = strchr(at, ':');
+        at = at ? at + 1 : NULL;
+    }
 }
 
 static void send_message(struct msghdr *message)

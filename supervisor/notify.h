@@ -16,8 +16,10 @@ uint64_t notify_watchdog_ms(void);
  * service, and stays ours as well. Does nothing without a socket. */
 void notify_keep(int fd, const char *name);
 /* The descriptor that was kept, or that a socket unit opened, under this name, taken over by the
- * caller; -1 if there is none. */
+ * caller; -1 if there is none. Asked again, it gives the next one of that name. */
 int notify_kept(const char *name);
+/* Logs which descriptors of sockets nobody has asked for: they are not served. */
+void notify_warn_unused(void);
 /* Sends lines such as "READY=1\nSTATUS=...". Does nothing without a socket; never blocks. */
 void notify_send(const char *text);
 

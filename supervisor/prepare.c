@@ -4,13 +4,10 @@
 #include "supervisor/prepare.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-#include "proto/base/log.h"
 
 enum status prepare_programs(char *directory, size_t size, struct buffer *why)
 {
@@ -42,13 +39,9 @@ static bool raise_limit(enum __rlimit_resource kind, struct rlimit *limit_r)
 }
 
 /* Descriptors are what a server needs most, and an arena is a large file; children inherit this. */
-void prepare_limits(const struct conf *conf)
+void prepare_limits(void)
 {
     struct rlimit limit;
-    uint64_t wanted = conf->http.max_connections + 512;
     (void)raise_limit(RLIMIT_FSIZE, &limit);
-    if (raise_limit(RLIMIT_NOFILE, &limit) && limit.rlim_max < wanted)
-        log_warn("max_connections needs %" PRIu64 " descriptors per worker; the limit (ulimit -Hn)"
-                 " is %" PRIu64,
-                 wanted, (uint64_t)limit.rlim_max);
+    (void)raise_limit(RLIMIT_NOFILE, &limit);
 }

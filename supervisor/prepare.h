@@ -11,7 +11,7 @@
 /* Writes the directory of the children's programs: BUILD/bin/stratod and /usr/sbin/stratod both
  * find ../libexec/strato. On failure appends why. */
 enum status prepare_programs(char *directory, size_t size, struct buffer *why) MUST_CHECK;
-/* Raises what limits files, as far as it is allowed; warns of what is too low for conf. */
-void prepare_limits(const struct conf *conf);
+/* Raises what limits files, as far as it is allowed. */
+void prepare_limits(void);
 
 #endif

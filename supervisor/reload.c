@@ -6,45 +6,56 @@
  * says so.
  *
  * Fails as a whole and before anything is changed: a file with a problem, an address that cannot
- * be listened on, no descriptors.
+ * be listened on, no descriptors. And when a process cannot start with it, what was in force before
+ * is brought back (struct before), and so are the processes that were replaced already.
  */
 #include <unistd.h>
 
+#include "supervisor/announce.h"
 #include "supervisor/internal.h"
+#include "supervisor/limits.h"
 
 struct change {
-    struct conf loaded;         /* the file as it is now */
-    struct conf next;           /* what shall be in force */
-    unsigned needs;             /* enum conf_reload */
-    int listen[PROTOCOL_COUNT]; /* new sockets, or -1 */
+    struct conf loaded; /* the file as it is now */
+    struct conf next;   /* what shall be in force */
+    unsigned needs;     /* enum conf_reload */
+    int config;
+    struct listeners listen[PROTOCOL_COUNT];
 };
 
-static void log_lines(enum log_level level, const struct buffer *text)
+static bool same_listeners(const struct listeners *one, const struct listeners *other)
 {
-    for (size_t at = 0; at < text->len;) {
-        const char *line = (const char *)text->data + at;
-        const char *end = memchr(line, '\n', text->len - at);
-        size_t len = end ? (size_t)(end - line) : text->len - at;
-        log_write(level, "%.*s", (int)len, line);
-        at += len + 1;
-    }
+    bool same = one->count == other->count;
+    for (unsigned i = 0; same && i < one->count; i++)
+        same = one->at[i].fd == other->at[i].fd;
+    return same;
 }
 
-static bool open_listener(struct change *change, const struct supervisor *s, enum protocol protocol,
-                          struct buffer *why)
+/* Opens what is new; what stays is taken as it is. */
+static bool open_listeners(struct change *change, struct supervisor *s, enum protocol protocol,
+                           struct buffer *report, struct buffer *why)
 {
-    bool grpc = protocol == PROTOCOL_GRPC;
-    const struct conf_protocol *before = grpc ? &s->loaded.grpc : &s->loaded.http;
-    struct conf_protocol *next = grpc ? &change->next.grpc : &change->next.http;
-    bool same =
-        strcmp(before->listen, grpc ? change->loaded.grpc.listen : change->loaded.http.listen) == 0;
-    if (!next->enabled || (same && before->enabled))
+    struct conf_protocol *next = protocol_conf(&change->next, protocol);
+    const struct listeners *now = &s->shared.listen[protocol];
+    const char *name = protocol_name(protocol);
+    if (listen_is_handed(now)) {
+        memcpy(next->listen, protocol_conf(s->conf, protocol)->listen, sizeof next->listen);
+        if (change->needs & (protocol == PROTOCOL_GRPC ? CONF_ROLL_GRPC : CONF_ROLL_HTTP))
+            buffer_append_format(report, "[%s] listens on the sockets of systemd's unit\n", name);
+        change->listen[protocol] = *now;
         return true;
-    return shared_listen(protocol, next->listen, s->shared.listen[protocol],
-                         &change->listen[protocol], why) == STATUS_OK;
+    }
+    memcpy(next->listen, protocol_conf(&change->loaded, protocol)->listen, sizeof next->listen);
+    if (!next->enabled)
+        return true;
+    if (listen_open(protocol, next, now, &change->listen[protocol], why) != STATUS_OK)
+        return false;
+    if (!same_listeners(now, &change->listen[protocol]))
+        change->needs |= protocol == PROTOCOL_GRPC ? CONF_ROLL_GRPC : CONF_ROLL_HTTP;
+    return true;
 }
 
-/* Whether everything that can fail is done. */
+/* Whether everything that can fail before a process is started is done. */
 static bool prepare(struct supervisor *s, struct change *change, struct buffer *report,
                     struct buffer *problems)
 {
@@ -58,22 +69,11 @@ static bool prepare(struct supervisor *s, struct change *change, struct buffer *
         return false;
     change->needs = conf_merge(&change->loaded, &change->next, &file, report);
     return conf_check(&change->next, s->path, problems) == STATUS_OK &&
-           open_listener(change, s, PROTOCOL_HTTP, problems) &&
-           open_listener(change, s, PROTOCOL_GRPC, problems) &&
+           limits_fit(&change->next, report, problems) == STATUS_OK &&
+           open_listeners(change, s, PROTOCOL_HTTP, report, problems) &&
+           open_listeners(change, s, PROTOCOL_GRPC, report, problems) &&
            shared_grow(&s->shared, &change->next, problems) == STATUS_OK &&
-           shared_set_config(&s->shared, &change->next, problems) == STATUS_OK;
-}
-
-static void swap_listener(struct supervisor *s, const struct change *change, enum protocol protocol,
-                          bool enabled)
-{
-    int *fd = &s->shared.listen[protocol];
-    if (*fd >= 0 && (!enabled || change->listen[protocol] >= 0)) {
-        close(*fd);
-        *fd = -1;
-    }
-    if (change->listen[protocol] >= 0)
-        *fd = change->listen[protocol];
+           shared_make_config(&change->next, &change->config, problems) == STATUS_OK;
 }
 
 static unsigned need_of(const struct role *role)
@@ -102,39 +102,124 @@ static void plan_slot(struct supervisor *s, const struct change *change, const s
         slot_log_level(slot, s->conf->log_level);
 }
 
+static void put_in_force(struct supervisor *s, const struct conf *conf, const struct conf *loaded,
+                         int config, const struct listeners *listen)
+{
+    *s->conf = *conf;
+    s->loaded = *loaded;
+    s->shared.config = config;
+    memcpy(s->shared.listen, listen, sizeof s->shared.listen);
+    log_open(s->program, s->conf->log_level, s->conf->log_json);
+    s->look_at_ms = 0;
+    for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
+        listen_set_modes(&s->shared.listen[i], protocol_conf(s->conf, (enum protocol)i));
+}
+
+static void keep_before(struct supervisor *s)
+{
+    struct before *before = &s->before;
+    before->valid = true;
+    before->conf = *s->conf;
+    before->loaded = s->loaded;
+    before->config = s->shared.config;
+    memcpy(before->listen, s->shared.listen, sizeof before->listen);
+    for (unsigned i = 0; i < SLOTS_MAX; i++) {
+        before->used[i] = s->slots[i].role != NULL;
+        before->serials[i] = slot_child(&s->slots[i])->serial;
+    }
+}
+
 static void commit(struct supervisor *s, const struct change *change, uint64_t now_ms)
 {
-    *s->conf = change->next;
-    s->loaded = change->loaded;
-    log_open(s->program, s->conf->log_level, s->conf->log_json);
-    swap_listener(s, change, PROTOCOL_HTTP, s->conf->http.enabled);
-    swap_listener(s, change, PROTOCOL_GRPC, s->conf->grpc.enabled);
+    keep_before(s);
+    put_in_force(s, &change->next, &change->loaded, change->config, change->listen);
     for (unsigned r = 0; r < ROLE_COUNT; r++)
         for (unsigned i = 0; i < roles[r].limit; i++)
             plan_slot(s, change, &roles[r], i, now_ms);
     roll_begin(s);
 }
 
+static void refuse(struct supervisor *s, struct change *change, struct buffer *problems)
+{
+    for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
+        listen_close(&change->listen[i], &s->shared.listen[i]);
+    if (change->config >= 0)
+        close(change->config);
+    log_error("the configuration is not reloaded, everything goes on as it is:");
+    announce_lines(LOG_ERROR, problems);
+}
+
 bool reload(struct supervisor *s, struct buffer *report, uint64_t now_ms)
 {
     struct buffer problems = {0};
-    struct change change = {s->loaded, *s->conf, 0, {-1, -1}};
+    struct change change = {s->loaded, *s->conf, 0, -1, {{0}}};
     if (prepare(s, &change, report, &problems)) {
         if (report->len == 0)
             buffer_append_text(report, "nothing has changed\n");
         commit(s, &change, now_ms);
         s->reload_left = change.needs & CONF_RESTART;
         log_info("%s is read again", s->path);
-        log_lines(LOG_INFO, report);
+        announce_lines(LOG_INFO, report);
         buffer_free(&problems);
         return true;
     }
-    for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
-        if (change.listen[i] >= 0)
-            close(change.listen[i]);
-    log_error("the configuration is not reloaded, everything goes on as it is:");
-    log_lines(LOG_ERROR, &problems);
+    refuse(s, &change, &problems);
     buffer_free(report);
     *report = problems;
     return false;
+}
+
+/* ---- The end of it, good or bad ---- */
+
+void reload_settle(struct supervisor *s)
+{
+    struct before *before = &s->before;
+    if (!before->valid)
+        return;
+    before->valid = false;
+    close(before->config);
+    for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
+        listen_close(&before->listen[i], &s->shared.listen[i]);
+}
+
+/* Plans what a slot needs to be as it was before the reload. */
+static void plan_back(struct supervisor *s, unsigned i, uint64_t now_ms)
+{
+    struct slot *slot = &s->slots[i];
+    const struct role *role = roles;
+    unsigned number = i;
+    for (; number >= role->limit; role++)
+        number -= role->limit;
+    if (slot->role && !s->before.used[i]) {
+        slot_stop(slot, RUN_STOP_ONE, now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
+        slot->plan = SLOT_TO_LEAVE;
+    } else if (!slot->role && s->before.used[i]) {
+        slot_init(slot, role, s->conf, number);
+        slot->waiting = false;
+        slot->plan = SLOT_TO_RESTART;
+    } else if (slot->role && slot_alive(slot) && slot_child(slot)->serial != s->before.serials[i]) {
+        slot->plan = SLOT_TO_RESTART;
+    }
+    if (slot->role)
+        slot_log_level(slot, s->conf->log_level);
+}
+
+bool reload_go_back(struct supervisor *s, uint64_t now_ms)
+{
+    struct before *before = &s->before;
+    struct listeners tried[PROTOCOL_COUNT];
+    if (!before->valid)
+        return false;
+    log_error("the reloaded configuration does not work; going back to the one before");
+    memcpy(tried, s->shared.listen, sizeof tried);
+    close(s->shared.config);
+    put_in_force(s, &before->conf, &before->loaded, before->config, before->listen);
+    for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
+        listen_close(&tried[i], &before->listen[i]);
+    for (unsigned i = 0; i < SLOTS_MAX; i++)
+        plan_back(s, i, now_ms);
+    before->valid = false;
+    s->reload_left = false;
+    s->going_back = true;
+    return true;
 }

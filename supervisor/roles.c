@@ -54,6 +54,12 @@ static void worker_descriptors(const struct conf *conf, const struct shared *sha
     }
 }
 
+static void listen_descriptors(const struct listeners *listeners, struct fd_map *map)
+{
+    for (unsigned i = 0; i < listeners->count; i++)
+        fd_map_add(map, listeners->at[i].fd, run_listen_fd(i));
+}
+
 static bool http_wanted(const struct conf *conf, unsigned number)
 {
     return conf->http.enabled && number < conf->http.workers;
@@ -67,7 +73,7 @@ static void http_name(const struct conf *conf, unsigned number, char *name)
 static void http_descriptors(const struct conf *conf, const struct shared *shared, unsigned number,
                              unsigned lane, struct fd_map *map)
 {
-    fd_map_add(map, shared->listen[PROTOCOL_HTTP], RUN_FD_LISTEN);
+    listen_descriptors(&shared->listen[PROTOCOL_HTTP], map);
     fd_map_add(map, shared->roster, RUN_FD_ROSTER);
     worker_descriptors(conf, shared, run_worker_number(false, number), lane, map);
 }
@@ -85,7 +91,7 @@ static void grpc_name(const struct conf *conf, unsigned number, char *name)
 static void grpc_descriptors(const struct conf *conf, const struct shared *shared, unsigned number,
                              unsigned lane, struct fd_map *map)
 {
-    fd_map_add(map, shared->listen[PROTOCOL_GRPC], RUN_FD_LISTEN);
+    listen_descriptors(&shared->listen[PROTOCOL_GRPC], map);
     worker_descriptors(conf, shared, run_worker_number(true, number), lane, map);
 }
 

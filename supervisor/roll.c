@@ -5,8 +5,10 @@
  * next one's turn comes when the successor serves; predecessors drain beside it. What is planned
  * stands in the slots (enum slot_plan).
  *
- * Fails: the first process whose successor does not start ends it; what was not touched yet stays
- * as it is, and whatever died is restarted as ever.
+ * Fails: the first process whose successor does not start ends it. What was not touched yet stays
+ * as it is; what was stopped for a successor is started again at once, from the program that served
+ * last, which is kept open for that; and after a reload everything goes back to the configuration
+ * from before.
  */
 #include "supervisor/internal.h"
 
@@ -33,6 +35,7 @@ bool roll_plan(struct supervisor *s, const char *name)
 void roll_begin(struct supervisor *s)
 {
     s->rolling = true;
+    s->going_back = false;
     *s->roll_error = '\0';
 }
 
@@ -41,13 +44,13 @@ void roll_cancel(struct supervisor *s)
     if (s->rolling)
         snprintf(s->roll_error, sizeof s->roll_error, "everything is stopping");
     s->rolling = false;
+    reload_settle(s);
 }
 
 /* Forgets what was not begun. A process that was to be added is started as ever, later. */
-static void give_up(struct supervisor *s, const struct slot *failed)
+static void forget_plan(struct supervisor *s)
 {
     struct slot *slot;
-    snprintf(s->roll_error, sizeof s->roll_error, "%s: %s", failed->name, failed->reason);
     EACH_SLOT(s, slot)
     {
         if (slot->plan == SLOT_TO_RESTART && !slot_alive(slot))
@@ -57,10 +60,42 @@ static void give_up(struct supervisor *s, const struct slot *failed)
     }
 }
 
+/* Starts what worked before, if nothing of it is left. */
+static void bring_back(struct slot *slot, uint64_t now_ms)
+{
+    slot->old_program = true;
+    if (slot_alive(slot))
+        return;
+    slot->waiting = true;
+    slot->start_at_ms = now_ms;
+    slot->plan = SLOT_RESTARTING;
+    slot->plan_serial = slot->starts;
+}
+
+static void give_up(struct supervisor *s, struct slot *failed, uint64_t now_ms)
+{
+    size_t len = strlen(s->roll_error);
+    snprintf(s->roll_error + len, sizeof s->roll_error - len, "%s%s: %s", len > 0 ? "; " : "",
+             failed->name, failed->reason);
+    if (s->going_back) { /* it is tried again as ever, later */
+        failed->plan = SLOT_NO_PLAN;
+        return;
+    }
+    forget_plan(s);
+    bool reloaded = reload_go_back(s, now_ms);
+    s->going_back = true;
+    if (failed->role && failed->plan != SLOT_TO_LEAVE)
+        bring_back(failed, now_ms);
+    len = strlen(s->roll_error);
+    snprintf(s->roll_error + len, sizeof s->roll_error - len, "%s",
+             reloaded ? "; the configuration from before is in force again" : "");
+}
+
 static void begin(struct supervisor *s, struct slot *slot, uint64_t now_ms)
 {
     slot->plan_serial = slot->starts;
     slot->plan = SLOT_RESTARTING;
+    slot->old_program &= s->going_back;
     if (!slot_alive(slot)) {
         slot->waiting = true;
         slot->start_at_ms = now_ms;
@@ -84,10 +119,6 @@ static bool step_slot(struct supervisor *s, struct slot *slot, uint64_t now_ms)
 {
     if (slot->plan == SLOT_TO_RESTART && is_free(slot))
         begin(s, slot, now_ms);
-    if (slot->plan == SLOT_RESTART_FAILED) {
-        give_up(s, slot);
-        return true;
-    }
     if (slot->plan == SLOT_RESTARTING && slot_ready(slot) &&
         slot_child(slot)->serial > slot->plan_serial)
         slot->plan = SLOT_NO_PLAN;
@@ -106,7 +137,7 @@ static bool left(struct supervisor *s)
         if (slot_alive(slot))
             gone = false;
         else
-            slot->role = NULL;
+            slot_free(slot);
     }
     return gone;
 }
@@ -122,16 +153,28 @@ static bool any_draining(struct supervisor *s)
     return false;
 }
 
-void roll_step(struct supervisor *s, uint64_t now_ms)
+/* Whether all that is planned serves. */
+static bool step_all(struct supervisor *s, uint64_t now_ms)
 {
     struct slot *slot;
-    if (!s->rolling || !left(s))
-        return;
     EACH_SLOT(s, slot)
     {
-        if (!step_slot(s, slot, now_ms))
-            return;
+        bool done = step_slot(s, slot, now_ms);
+        if (slot->plan == SLOT_RESTART_FAILED) {
+            give_up(s, slot, now_ms);
+            return step_all(s, now_ms); /* at most once for each slot */
+        }
+        if (!done)
+            return false;
     }
+    return true;
+}
+
+void roll_step(struct supervisor *s, uint64_t now_ms)
+{
+    if (!s->rolling || !left(s) || !step_all(s, now_ms) || !left(s))
+        return;
+    reload_settle(s);
     if (!any_draining(s))
         s->rolling = false;
 }

@@ -7,11 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,7 +17,7 @@
 #include "proto/run/roster.h"
 #include "supervisor/notify.h"
 
-enum { BACKLOG = 4096, LISTEN_TRIES = 20, LISTEN_PAUSE_MS = 50 };
+enum { LISTEN_TRIES = 20, LISTEN_PAUSE_MS = 50 };
 
 static enum status failed(struct buffer *why, const char *what)
 {
@@ -124,7 +121,7 @@ static enum status make_channels(struct shared *shared, const struct conf *conf,
     return STATUS_OK;
 }
 
-enum status shared_set_config(struct shared *shared, const struct conf *conf, struct buffer *why)
+enum status shared_make_config(const struct conf *conf, int *fd_r, struct buffer *why)
 {
     struct buffer text = {0};
     conf_write(conf, &text);
@@ -138,59 +135,17 @@ enum status shared_set_config(struct shared *shared, const struct conf *conf, st
         close_one(&fd);
         return status;
     }
-    close_one(&shared->config);
-    shared->config = fd;
+    *fd_r = fd;
     return STATUS_OK;
 }
 
-/* Writes the address that a socket really has, with the port taken for port 0. */
-static void name_socket(int fd, char *listen_text)
+enum status shared_set_config(struct shared *shared, const struct conf *conf, struct buffer *why)
 {
-    struct sockaddr_storage address;
-    socklen_t len = sizeof address;
-    char host[INET6_ADDRSTRLEN], port[8];
-    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0 ||
-        getnameinfo((struct sockaddr *)&address, len, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-        return; /* then the text stays as configured */
-    snprintf(listen_text, CONF_TEXT_MAX, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-}
-
-/* Two sockets may have one port, on other addresses, if both agree while the second is bound. */
-static void share_port(int fd, int on)
-{
-    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
-        log_warn("SO_REUSEPORT: %s", strerror(errno));
-}
-
-static bool bind_and_listen(int fd, const struct sockaddr_storage *address, socklen_t len)
-{
-    int on = 1;
-    return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-           bind(fd, (const struct sockaddr *)address, len) == 0 && listen(fd, BACKLOG) == 0;
-}
-
-enum status shared_listen(enum protocol protocol, char *listen_text, int beside, int *fd_r,
-                          struct buffer *why)
-{
-    struct sockaddr_storage address;
-    socklen_t len = conf_address(listen_text, &address);
-    int fd = *fd_r = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (beside >= 0) {
-        share_port(beside, 1);
-        share_port(fd, 1);
-    }
-    if (fd < 0 || !bind_and_listen(fd, &address, len)) {
-        int error = errno;
-        buffer_append_format(why, "cannot listen on %s ([%s] listen): %s", listen_text,
-                             protocol == PROTOCOL_GRPC ? "grpc" : "http", strerror(error));
-        close_one(fd_r);
-        errno = error;
+    int fd;
+    if (shared_make_config(conf, &fd, why) != STATUS_OK)
         return STATUS_UNAVAILABLE;
-    }
-    if (beside >= 0)
-        share_port(fd, 0);
-    name_socket(fd, listen_text);
+    close_one(&shared->config);
+    shared->config = fd;
     return STATUS_OK;
 }
 
@@ -215,46 +170,45 @@ static enum status make_backends(struct shared *shared, const struct conf *conf,
     return shared_grow(shared, conf, why);
 }
 
-/* The one that systemd's socket unit opened, if there is one: its address counts then. Else -1. */
-static int handed_socket(enum protocol protocol, char *listen_text)
-{
-    const char *name = protocol == PROTOCOL_GRPC ? "strato-grpc" : "strato-http";
-    int listening = 0;
-    socklen_t len = sizeof listening;
-    int fd = notify_kept(name);
-    if (fd < 0)
-        return -1;
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening &&
-        fcntl(fd, F_SETFL, O_NONBLOCK) == 0) {
-        name_socket(fd, listen_text);
-        log_info("%s listens on %s", name, listen_text);
-        return fd;
-    }
-    log_warn("%s: systemd gave something that does not listen", name);
-    close(fd);
-    return -1;
-}
-
 /* The children of a predecessor that was killed let go of its sockets within moments. */
-static enum status listen_patiently(enum protocol protocol, char *listen_text, int *fd_r,
-                                    struct buffer *why)
+static enum status listen_patiently(enum protocol protocol, struct shared *shared,
+                                    struct conf *conf, struct buffer *why)
 {
     size_t len = why->len;
-    if ((*fd_r = handed_socket(protocol, listen_text)) >= 0)
+    struct listeners *listeners = &shared->listen[protocol];
+    struct conf_protocol *own = protocol_conf(conf, protocol);
+    if (listen_handed(protocol, own, listeners)) {
+        if (!own->enabled)
+            log_warn("a socket unit listens for [%s], which is not enabled: connections to it wait "
+                     "in vain",
+                     protocol_name(protocol));
+        return STATUS_OK;
+    }
+    if (!own->enabled)
         return STATUS_OK;
     for (int tries = 0;; tries++) {
         why->len = len;
-        enum status status = shared_listen(protocol, listen_text, -1, fd_r, why);
+        enum status status = listen_open(protocol, own, NULL, listeners, why);
         if (status == STATUS_OK || errno != EADDRINUSE || tries == LISTEN_TRIES)
             return status;
         poll(NULL, 0, LISTEN_PAUSE_MS);
     }
 }
 
+static enum status open_listeners(struct shared *shared, struct conf *conf, struct buffer *why)
+{
+    enum status status = STATUS_OK;
+    for (unsigned i = 0; i < PROTOCOL_COUNT && status == STATUS_OK; i++)
+        status = listen_patiently((enum protocol)i, shared, conf, why);
+    notify_warn_unused();
+    return status;
+}
+
 enum status shared_open(struct shared *shared, struct conf *conf, struct buffer *why)
 {
     int life[2];
     memset(shared, 0xff, sizeof *shared); /* every int is -1 */
+    memset(shared->listen, 0, sizeof shared->listen);
     shared->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (shared->null < 0)
         return failed(why, "standard input of the processes from /dev/null");
@@ -266,17 +220,13 @@ enum status shared_open(struct shared *shared, struct conf *conf, struct buffer 
     shared->life_read = life[0];
     shared->life_write = life[1];
     enum status status = make_backends(shared, conf, why);
-    if (status == STATUS_OK && conf->http.enabled)
-        status =
-            listen_patiently(PROTOCOL_HTTP, conf->http.listen, &shared->listen[PROTOCOL_HTTP], why);
-    if (status == STATUS_OK && conf->grpc.enabled)
-        status =
-            listen_patiently(PROTOCOL_GRPC, conf->grpc.listen, &shared->listen[PROTOCOL_GRPC], why);
+    if (status == STATUS_OK)
+        status = open_listeners(shared, conf, why);
     return status == STATUS_OK ? shared_set_config(shared, conf, why) : status;
 }
 
 void shared_stop_listening(struct shared *shared)
 {
     for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
-        close_one(&shared->listen[i]);
+        listen_close(&shared->listen[i], NULL);
 }

@@ -5,10 +5,9 @@
 #ifndef STRATO_SUPERVISOR_SHARED_H
 #define STRATO_SUPERVISOR_SHARED_H
 
-#include "proto/run/run.h"
+#include "supervisor/listen.h"
 
 enum { SHARED_CHANNELS_MAX = RUN_LANES * 2 * CONF_WORKERS_MAX };
-enum protocol { PROTOCOL_HTTP, PROTOCOL_GRPC, PROTOCOL_COUNT };
 
 /* -1 where there is none. Owned, close-on-exec, open until the process ends. */
 struct shared {
@@ -20,7 +19,7 @@ struct shared {
     int store_bell[BACKEND_COUNT];
     int channel[BACKEND_COUNT][SHARED_CHANNELS_MAX];
     int worker_bell[SHARED_CHANNELS_MAX]; /* by channel number */
-    int listen[PROTOCOL_COUNT];
+    struct listeners listen[PROTOCOL_COUNT];
 };
 
 /*
@@ -33,14 +32,11 @@ enum status shared_open(struct shared *shared, struct conf *conf, struct buffer 
  * stays for the next time. */
 enum status shared_grow(struct shared *shared, const struct conf *conf,
                         struct buffer *why) MUST_CHECK;
+/* Makes a descriptor of the configuration for children. On failure appends why. */
+enum status shared_make_config(const struct conf *conf, int *fd_r, struct buffer *why) MUST_CHECK;
 /* Replaces the configuration that children are given. On failure appends why. */
 enum status shared_set_config(struct shared *shared, const struct conf *conf,
                               struct buffer *why) MUST_CHECK;
-/* Listens on the address that is [protocol] listen and writes the real port back. On failure
- * appends why. beside: a socket that may listen on the same port already, or -1. */
-enum status shared_listen(enum protocol protocol, char *listen_text, int beside, int *fd_r,
-                          struct buffer *why) MUST_CHECK;
-
 /* Stops listening; the accept queues end with the last worker's copy. */
 void shared_stop_listening(struct shared *shared);
 

@@ -10,13 +10,22 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 void slot_init(struct slot *slot, const struct role *role, const struct conf *conf, unsigned number)
 {
-    *slot = (struct slot){.role = role, .number = number, .waiting = true};
+    *slot = (struct slot){.role = role, .number = number, .waiting = true, .program = -1};
     for (unsigned lane = 0; lane < RUN_LANES; lane++)
-        slot->child[lane].status.fd = slot->child[lane].log.fd = -1;
+        slot->child[lane].status.fd = slot->child[lane].log.fd = slot->child[lane].program = -1;
     role->name(conf, number, slot->name);
+}
+
+void slot_free(struct slot *slot)
+{
+    if (slot->program >= 0)
+        close(slot->program);
+    slot->program = -1;
+    slot->role = NULL;
 }
 
 /* ---- Starting ---- */
@@ -30,8 +39,11 @@ static void schedule(struct slot *slot, bool was_ready, uint64_t ready_for_ms, u
     uint64_t delay = policy_restart(&slot->policy, was_ready, ready_for_ms, random);
     slot->waiting = true;
     slot->start_at_ms = now_ms + delay;
-    if (slot->plan == SLOT_RESTARTING)
+    if (slot->plan == SLOT_RESTARTING) { /* what happens now, who carries out the plan says */
         slot->plan = SLOT_RESTART_FAILED;
+        log_warn("%s could not start (%s)", slot->name, slot->reason);
+        return;
+    }
     log_warn("%s ended (%s); starting it again in %" PRIu64 " ms", slot->name, slot->reason, delay);
 }
 
@@ -57,7 +69,8 @@ static struct child *start_on(struct slot *slot, unsigned lane, const struct slo
                               .lane = lane,
                               .serial = slot->starts,
                               .shared = world->shared,
-                              .map = &map};
+                              .map = &map,
+                              .executable = slot->old_program ? slot->program : -1};
     slot->role->descriptors(world->conf, world->shared, slot->number, lane, &map);
     if (child_start(child, &plan, now_ms, &why) != STATUS_OK) {
         snprintf(slot->reason, sizeof slot->reason, "%.*s", (int)why.len, (const char *)why.data);
@@ -91,9 +104,11 @@ struct child *slot_start_successor(struct slot *slot, const struct slot_world *w
 /* ---- Ending ---- */
 
 /* The process that served is gone, and was not asked to go. */
-static void died(struct slot *slot, const struct child *child, uint64_t now_ms)
+static void died(struct slot *slot, const struct child *child, bool for_good, uint64_t now_ms)
 {
     slot->deaths++;
+    if (for_good)
+        return;
     if (slot_other(slot)->state == CHILD_STARTING) { /* the successor is on its way already */
         slot->lane ^= 1;
         log_warn("%s ended (%s); its successor is starting", slot->name, slot->reason);
@@ -116,14 +131,15 @@ static void stopped(struct slot *slot, const struct child *child, pid_t pid, con
     slot->start_at_ms = now_ms;
 }
 
-int slot_ended(struct slot *slot, unsigned lane, int wait_status, uint64_t now_ms)
+int slot_ended(struct slot *slot, unsigned lane, int wait_status, bool running, uint64_t now_ms)
 {
     struct child *child = &slot->child[lane];
     bool asked = child->state == CHILD_STOPPING;
     pid_t pid = child->pid;
     char reason[sizeof slot->reason];
     child_end(child, slot->name, wait_status, now_ms, reason, sizeof reason);
-    bool in_order = asked && WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == RUN_EXIT_OK;
+    int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
+    bool in_order = asked && code == RUN_EXIT_OK;
     if (!in_order)
         snprintf(slot->reason, sizeof slot->reason, "%s", reason);
     if (asked) {
@@ -132,9 +148,9 @@ int slot_ended(struct slot *slot, unsigned lane, int wait_status, uint64_t now_m
         slot->deaths++;
         fail_successor(slot);
     } else {
-        died(slot, child, now_ms);
+        died(slot, child, !running && policy_gives_up(slot->deaths + 1, code), now_ms);
     }
-    return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
+    return code;
 }
 
 void slot_stop_child(struct child *child, enum run_stop why, uint64_t kill_at_ms)
@@ -183,6 +199,17 @@ static void take_over(struct slot *slot, uint64_t kill_at_ms)
     slot->lane ^= 1;
 }
 
+/* Its program works: what may be started again when another one does not. */
+static void keep_program(struct slot *slot, struct child *child)
+{
+    if (child->program < 0)
+        return;
+    if (slot->program >= 0)
+        close(slot->program);
+    slot->program = child->program;
+    child->program = -1;
+}
+
 static void take_status(void *context, char *line)
 {
     struct status_context *status = context;
@@ -192,6 +219,7 @@ static void take_status(void *context, char *line)
         return;
     log_info("%s[%d] is ready after %" PRIu64 " ms", slot->name, (int)child->pid,
              status->now_ms - child->started_ms);
+    keep_program(slot, child);
     if (child != slot_child(slot) && child->state == CHILD_READY)
         take_over(slot, status->now_ms + status->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
     slot_log_level(slot, status->conf->log_level); /* it may have changed meanwhile */

@@ -35,6 +35,8 @@ struct slot {
     struct policy policy;
     bool waiting; /* to be started at start_at_ms */
     uint64_t start_at_ms;
+    int program;      /* the file of the process that became ready last, kept open; -1: none */
+    bool old_program; /* start from it: what the path leads to did not start */
     enum slot_plan plan;
     unsigned plan_serial;              /* starts when the planned restart began */
     unsigned starts, deaths;           /* deaths: those that nobody asked for; always <= starts */
@@ -44,6 +46,9 @@ struct slot {
 /* Makes a slot that is to be started at once. */
 void slot_init(struct slot *slot, const struct role *role, const struct conf *conf,
                unsigned number);
+
+/* Gives back a slot without processes; it is not in use then. */
+void slot_free(struct slot *slot);
 
 /* What every start has in common; borrowed for the supervisor's life. */
 struct slot_world {
@@ -81,8 +86,9 @@ struct child *slot_start_successor(struct slot *slot, const struct slot_world *w
                                    uint64_t now_ms);
 
 /* Takes note of the end of the slot's process on a lane: logs it and, unless it was asked to stop,
- * schedules the next start. Gives the exit code, -1 for a signal. */
-int slot_ended(struct slot *slot, unsigned lane, int wait_status, uint64_t now_ms);
+ * schedules the next start; running false: unless policy_gives_up(). Gives the exit code, -1 for a
+ * signal. */
+int slot_ended(struct slot *slot, unsigned lane, int wait_status, bool running, uint64_t now_ms);
 
 /* Asks the processes, if there are any, to stop until kill_at_ms, and forgets what was planned. */
 void slot_stop(struct slot *slot, enum run_stop why, uint64_t kill_at_ms);

@@ -21,14 +21,16 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
-#include "proto/base/text.h"
+#include "supervisor/announce.h"
 #include "supervisor/internal.h"
+#include "supervisor/limits.h"
 #include "supervisor/notify.h"
 #include "supervisor/prepare.h"
 
 enum {
     EVENTS_MAX = 64,
     SAME_SIGNAL_MS = 500, /* timeout(1) and others signal a process and its group: that is one */
+    LOOK_MS = 1000,       /* between two looks for addresses that no interface has */
     LATE_MS = 1000,       /* the loop itself was stopped or starved for this long */
 };
 
@@ -167,33 +169,9 @@ static bool all_ready(struct supervisor *s, bool workers)
     return true;
 }
 
-/* The address that a client on this host can use: a wildcard is none. */
-static void client_address(const char *listen, char *out, size_t size)
-{
-    const char *port = strrchr(listen, ':');
-    if (strncmp(listen, "0.0.0.0:", 8) == 0)
-        snprintf(out, size, "127.0.0.1%s", port);
-    else if (strncmp(listen, "[::]:", 5) == 0)
-        snprintf(out, size, "[::1]%s", port);
-    else
-        snprintf(out, size, "%s", listen);
-}
-
 static void announce(const struct supervisor *s)
 {
-    const struct conf *conf = s->conf;
-    char address[CONF_TEXT_MAX];
-    printf("strato is ready:");
-    if (conf->http.enabled)
-        printf(" HTTP on http://%s", conf->http.listen);
-    if (conf->grpc.enabled)
-        printf("%s gRPC on %s", conf->http.enabled ? "," : "", conf->grpc.listen);
-    printf("\n");
-    if (conf->http.enabled) {
-        client_address(conf->http.listen, address, sizeof address);
-        printf("try: curl -X PUT 'http://%s/sets/fruit?item=apple'\n", address);
-    }
-    fflush(stdout);
+    announce_ready(s->conf, &s->shared);
     notify_send("READY=1\nSTATUS=running");
 }
 
@@ -224,7 +202,7 @@ static void reap_child(struct supervisor *s, pid_t pid, int wait_status, uint64_
         for (unsigned lane = 0; lane < RUN_LANES; lane++) {
             if (slot->child[lane].state == CHILD_NONE || slot->child[lane].pid != pid)
                 continue;
-            int code = slot_ended(slot, lane, wait_status, now_ms);
+            int code = slot_ended(slot, lane, wait_status, s->phase >= RUNNING, now_ms);
             judge_start(s, slot, code, now_ms);
             return;
         }
@@ -308,6 +286,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static uint64_t next_deadline(struct supervisor *s)
 {
     uint64_t next = earlier(ctl_deadline(&s->ctl), earlier(s->watchdog_at_ms, s->keep.at_ms));
+    next = earlier(next, s->look_at_ms);
     struct slot *slot;
     EACH_SLOT(s, slot)
     {
@@ -379,6 +358,17 @@ static void feed_watchdog(struct supervisor *s, uint64_t now_ms)
         notify_send("WATCHDOG=1");
 }
 
+/* Addresses that were away may have come. */
+static void look_at_addresses(struct supervisor *s, uint64_t now_ms)
+{
+    bool away = false;
+    if (now_ms < s->look_at_ms)
+        return;
+    for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
+        away |= listen_look((enum protocol)i, &s->shared.listen[i]);
+    s->look_at_ms = away ? now_ms + LOOK_MS : UINT64_MAX;
+}
+
 static void run_round(struct supervisor *s)
 {
     struct epoll_event events[EVENTS_MAX];
@@ -394,6 +384,7 @@ static void run_round(struct supervisor *s)
     if (count < EVENTS_MAX) /* else a sign of life may still be in a pipe */
         judge_silence(s, now_ms > before_ms + wait + LATE_MS, now_ms);
     feed_watchdog(s, now_ms);
+    look_at_addresses(s, now_ms);
     ctl_check(&s->ctl, now_ms);
     keep_check(s, now_ms);
     advance(s, now_ms);
@@ -423,13 +414,22 @@ static enum status open_ctl(struct supervisor *s, struct buffer *why)
     return STATUS_OK;
 }
 
+static enum status fit_limits(struct conf *conf, struct buffer *why)
+{
+    struct buffer notes = {0};
+    enum status status = limits_fit(conf, &notes, why);
+    announce_lines(LOG_WARN, &notes);
+    buffer_free(&notes);
+    return status;
+}
+
 static enum status set_up(struct supervisor *s, struct buffer *why)
 {
     if (prepare_programs(s->directory, sizeof s->directory, why) != STATUS_OK ||
         lock_take(&s->lock, s->conf, why) != STATUS_OK)
         return STATUS_UNAVAILABLE;
-    prepare_limits(s->conf);
-    if (shared_open(&s->shared, s->conf, why) != STATUS_OK)
+    prepare_limits();
+    if (fit_limits(s->conf, why) != STATUS_OK || shared_open(&s->shared, s->conf, why) != STATUS_OK)
         return STATUS_UNAVAILABLE;
     if (open_signals(s) != STATUS_OK) {
         buffer_append_format(why, "no descriptor for signals: %s", strerror(errno));
@@ -457,9 +457,7 @@ int supervise(struct conf *conf, const char *path, const char *program)
     notify_open();
     s->watchdog_at_ms = notify_watchdog_ms() ? s->started_ms : UINT64_MAX;
     if (set_up(s, &why) != STATUS_OK) {
-        fprintf(stderr, "%s: ", program);
-        text_print(stderr, why.data, why.len);
-        fputc('\n', stderr);
+        announce_failure(program, s->conf->log_json, &why);
         s->exit_code = 1;
     } else {
         notify_send("STATUS=starting");

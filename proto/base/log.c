@@ -130,6 +130,14 @@ void log_write(enum log_level level, const char *format, ...)
     va_end(args);
 }
 
+void log_always(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    write_line(LOG_INFO, format, args);
+    va_end(args);
+}
+
 void panic(const char *format, ...)
 {
     va_list args;

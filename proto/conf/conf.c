@@ -3,7 +3,6 @@
  *
  * Fails by lines in problems; panics only when the table itself is wrong.
  */
-#include <netinet/in.h>
 #include <unistd.h>
 
 #include "proto/conf/internal.h"
@@ -24,6 +23,7 @@ void conf_defaults(struct conf *conf, bool here)
 {
     struct buffer why = {0};
     memset(conf, 0, sizeof *conf);
+    conf->http.socket_gid = conf->grpc.socket_gid = CONF_NO_GROUP;
     for (size_t i = 0; i < CONF_KEY_COUNT; i++) {
         const struct conf_key *key = &conf_keys[i];
         const char *text = here && key->here ? key->here : key->initial;
@@ -92,30 +92,25 @@ static void blame(struct rules *rules, const char *section, const char *key, con
     blame_two(rules, section, key, section, key, text);
 }
 
-/* 0.0.0.0 and [::]: every address of the machine. */
-static bool is_everything(const struct sockaddr_storage *address)
+/* Names in run_dir that are Strato's own. */
+static bool is_own_name(const char *name)
 {
-    if (address->ss_family == AF_INET)
-        return ((const struct sockaddr_in *)address)->sin_addr.s_addr == INADDR_ANY;
-    return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)address)->sin6_addr);
+    size_t len = strlen(name);
+    return strcmp(name, "lock") == 0 || strcmp(name, "ctl.sock") == 0 ||
+           strncmp(name, "store-", 6) == 0 || (len > 5 && strcmp(name + len - 5, ".link") == 0);
 }
 
-/* Whether one address takes what the other wants; [::] takes IPv4 too. */
-static bool takes(const struct sockaddr_storage *one, const struct sockaddr_storage *other)
+static void check_own_names(struct rules *rules, const char *section, const char *list)
 {
-    return is_everything(one) && (one->ss_family == AF_INET6 || one->ss_family == other->ss_family);
-}
-
-static bool same_address(const char *a, const char *b)
-{
-    struct sockaddr_storage one, other;
-    unsigned one_len = conf_address(a, &one), other_len = conf_address(b, &other);
-    /* The port stands at the same place in both kinds of address. */
-    uint16_t port = ((struct sockaddr_in *)&one)->sin_port;
-    if (port == 0 || port != ((struct sockaddr_in *)&other)->sin_port)
-        return false;
-    return (one_len == other_len && memcmp(&one, &other, one_len) == 0) || takes(&one, &other) ||
-           takes(&other, &one);
+    char address[CONF_ADDRESS_MAX];
+    const char *run_dir = rules->conf->run_dir;
+    size_t len = strlen(run_dir);
+    while (conf_listen_next(&list, address))
+        if (strncmp(address, "unix:", 5) == 0 && strncmp(address + 5, run_dir, len) == 0 &&
+            address[5 + len] == '/' && is_own_name(address + 5 + len + 1))
+            blame(rules, section, "listen",
+                  "listen has a name in run_dir that is kept for Strato itself (ctl.sock, lock, "
+                  "store-..., ....link)");
 }
 
 static void check_protocols(struct rules *rules)
@@ -125,9 +120,11 @@ static void check_protocols(struct rules *rules)
         blame_two(rules, "http", "enabled", "grpc", "enabled",
                   "no protocol is enabled; nobody could connect");
     if (conf->http.enabled && conf->grpc.enabled &&
-        same_address(conf->http.listen, conf->grpc.listen))
+        conf_listen_overlap(conf->http.listen, conf->grpc.listen))
         blame_two(rules, "grpc", "listen", "http", "listen",
                   "listen is the address of [http] already, or within it");
+    check_own_names(rules, "http", conf->http.listen);
+    check_own_names(rules, "grpc", conf->grpc.listen);
 }
 
 static void check_paths(struct rules *rules)

@@ -24,9 +24,11 @@ const char *backend_name(enum backend backend);
 enum sync_mode { SYNC_COMMIT, SYNC_INTERVAL, SYNC_OFF };
 
 enum {
-    CONF_TEXT_MAX = 512,   /* longest string value, with its NUL */
-    CONF_WORKERS_MAX = 32, /* most workers of one kind */
-    CONF_LINK_SUFFIX = 12, /* bytes that proto/link adds to the name of a socket in run_dir */
+    CONF_TEXT_MAX = 512,    /* longest string value, with its NUL */
+    CONF_WORKERS_MAX = 32,  /* most workers of one kind */
+    CONF_LISTEN_MAX = 16,   /* most addresses of one protocol */
+    CONF_ADDRESS_MAX = 128, /* bytes of one of them as text, with its NUL */
+    CONF_LINK_SUFFIX = 12,  /* bytes that proto/link adds to the name of a socket in run_dir */
 };
 
 /* All times in milliseconds, all sizes in bytes. */
@@ -44,7 +46,9 @@ struct conf {
     unsigned services_named;              /* bit 1 << service: it is named in [services] */
     struct conf_protocol {
         bool enabled;
-        char listen[CONF_TEXT_MAX]; /* ADDRESS:PORT, [IPV6]:PORT; port 0 takes a free one */
+        char listen[CONF_TEXT_MAX]; /* see conf_address(); several with ", " between them */
+        uint32_t socket_mode;       /* permissions of unix: sockets */
+        uint32_t socket_gid;        /* their group; CONF_NO_GROUP: as stratod's files have it */
         unsigned workers;           /* resolved: auto is one per CPU this process may use */
         uint64_t idle_timeout_ms;   /* http */
         uint64_t max_connections;   /* per worker */
@@ -63,9 +67,19 @@ struct conf {
     uint64_t redis_timeout_ms;
 };
 
+#define CONF_NO_GROUP UINT32_MAX
+
 struct sockaddr_storage;
-/* Reads ADDRESS:PORT or [IPV6]:PORT, numbers only. The length of the address; 0 if it is none. */
+/* Reads ADDRESS:PORT or [IPV6]:PORT, numbers only (port 0 takes a free one), unix:/PATH or
+ * unix:@NAME (abstract). The length of the address; 0 if it is none. */
 unsigned conf_address(const char *text, struct sockaddr_storage *address_r);
+/* Takes the next address off the front of a list into address_r (CONF_ADDRESS_MAX bytes). False at
+ * the end of the list. */
+bool conf_listen_next(const char **list, char *address_r);
+/* Whether an address of one list is one of the other, or within it. */
+bool conf_listen_overlap(const char *list, const char *other_list);
+/* Whether this address of the list must leave IPv4 to another one of it: [::] takes both else. */
+bool conf_listen_v6only(const char *list, const char *address);
 
 /* Whether some service is kept by this backend. */
 bool conf_uses(const struct conf *conf, enum backend backend);

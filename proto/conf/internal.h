@@ -15,10 +15,12 @@ enum conf_type {
     CONF_INCLUDE,   /* a file or pattern; kept nowhere, read at once */
     CONF_DIRECTORY, /* made absolute from the current directory */
     CONF_PATH,      /* kept as it is */
-    CONF_ADDRESS,
-    CONF_HOSTS,   /* names, perhaps none */
-    CONF_ORIGINS, /* likewise */
-    CONF_URL,     /* never shown in a problem: it may hold a password */
+    CONF_LISTEN,    /* addresses */
+    CONF_MODE,      /* permissions, octal */
+    CONF_GROUP,     /* a group by name or number; may be empty */
+    CONF_HOSTS,     /* names, perhaps none */
+    CONF_ORIGINS,   /* likewise */
+    CONF_URL,       /* never shown in a problem: it may hold a password */
     CONF_BOOL,
     CONF_FORMAT, /* text or json, as a bool */
     CONF_SIZE,
@@ -45,7 +47,7 @@ struct conf_key {
     const char *doc; /* one line */
 };
 
-enum { CONF_KEY_COUNT = 37 };
+enum { CONF_KEY_COUNT = 41 };
 extern const struct conf_key conf_keys[CONF_KEY_COUNT];
 
 /* The row of a key, or NULL. */
@@ -66,6 +68,8 @@ bool conf_expand(const char *text, char *out, struct buffer *why);
 /* Whether an expanded text of a file can be meant as it stands. On false, appends what to write
  * instead to why; nothing of a URL is in it. */
 bool conf_letter(const struct conf_key *key, const char *text, struct buffer *why);
+/* Sets field (CONF_TEXT_MAX bytes) from a list of addresses. On false, appends what is allowed. */
+bool conf_listen_parse(const char *text, char *field, struct buffer *why);
 /* Sets key in conf from an expanded text. On false, appends what is allowed to why. */
 bool conf_value_parse(const struct conf_key *key, const char *text, struct conf *conf,
                       struct buffer *why);

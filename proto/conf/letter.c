@@ -100,7 +100,7 @@ static bool is_meant(const char *text, struct buffer *why)
 static bool is_path(enum conf_type type)
 {
     return type == CONF_INCLUDE || type == CONF_DIRECTORY || type == CONF_PATH ||
-           type == CONF_ADDRESS;
+           type == CONF_LISTEN;
 }
 
 bool conf_letter(const struct conf_key *key, const char *text, struct buffer *why)

@@ -4,8 +4,8 @@
  * Every text is from outside: nothing is assumed about it but that it ends. A failure says what is
  * allowed instead.
  */
-#include <arpa/inet.h>
 #include <errno.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <netinet/in.h>
@@ -197,52 +197,34 @@ static bool parse_directory(const char *text, char *field, struct buffer *why)
     return copy_text(path, field, why);
 }
 
-/* Cuts ":PORT" off the end of text, a number up to 65535. */
-static bool cut_port(char *text, uint16_t *port_r)
+static bool parse_mode(const char *text, uint32_t *mode, struct buffer *why)
+{
+    char *end;
+    unsigned long number = *text >= '0' && *text <= '7' ? strtoul(text, &end, 8) : 0;
+    if (number >= 0600 && number <= 0777 && !*end) {
+        *mode = (uint32_t)number;
+        return true;
+    }
+    buffer_append_text(why, "must be permissions in octal from 0600 to 0777, such as 0660");
+    return false;
+}
+
+/* Children get the number: they need not ask for names. */
+static bool parse_group(const char *text, uint32_t *gid, struct buffer *why)
 {
     uint64_t number;
     const char *rest;
-    char *colon = strrchr(text, ':');
-    if (!colon || !parse_digits(colon + 1, &number, &rest) || *rest || number > UINT16_MAX)
-        return false;
-    *colon = '\0';
-    *port_r = (uint16_t)number;
-    return true;
-}
-
-unsigned conf_address(const char *text, struct sockaddr_storage *address_r)
-{
-    char host[CONF_TEXT_MAX];
-    uint16_t port;
-    memset(address_r, 0, sizeof *address_r);
-    if (snprintf(host, sizeof host, "%s", text) >= (int)sizeof host || !cut_port(host, &port))
-        return 0;
-    struct sockaddr_in *v4 = (struct sockaddr_in *)address_r;
-    if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(port);
-        return sizeof *v4;
-    }
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address_r;
-    size_t len = strlen(host);
-    if (len < 2 || host[0] != '[' || host[len - 1] != ']')
-        return 0;
-    host[len - 1] = '\0';
-    if (inet_pton(AF_INET6, host + 1, &v6->sin6_addr) != 1)
-        return 0;
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(port);
-    return sizeof *v6;
-}
-
-static bool parse_address(const char *text, char *field, struct buffer *why)
-{
-    struct sockaddr_storage address;
-    if (conf_address(text, &address) > 0)
-        return copy_text(text, field, why);
-    buffer_append_text(why, "must be ADDRESS:PORT in numbers, such as 127.0.0.1:8081, 0.0.0.0:8081 "
-                            "or [::1]:8081");
-    return false;
+    const struct group *group;
+    *gid = CONF_NO_GROUP;
+    if (!*text)
+        return true;
+    if (parse_digits(text, &number, &rest) && !*rest && number < CONF_NO_GROUP)
+        *gid = (uint32_t)number;
+    else if ((group = getgrnam(text)))
+        *gid = group->gr_gid;
+    else
+        buffer_append_text(why, "must be a group that there is on this machine, or its number");
+    return *gid != CONF_NO_GROUP;
 }
 
 /* Calls good for each name of a list with commas or blanks between. */
@@ -358,8 +340,12 @@ bool conf_value_parse(const struct conf_key *key, const char *text, struct conf 
         return parse_directory(text, field, why);
     case CONF_PATH:
         return copy_text(text, field, why);
-    case CONF_ADDRESS:
-        return parse_address(text, field, why);
+    case CONF_LISTEN:
+        return conf_listen_parse(text, field, why);
+    case CONF_MODE:
+        return parse_mode(text, field, why);
+    case CONF_GROUP:
+        return parse_group(text, field, why);
     case CONF_HOSTS:
     case CONF_ORIGINS:
         return parse_names(key, text, field, why);
@@ -403,7 +389,7 @@ void conf_value_format(const struct conf_key *key, const struct conf *conf, stru
     case CONF_INCLUDE:
         break;
     case CONF_DIRECTORY:
-    case CONF_ADDRESS:
+    case CONF_LISTEN:
     case CONF_HOSTS:
     case CONF_ORIGINS:
     case CONF_URL:
@@ -418,6 +404,13 @@ void conf_value_format(const struct conf_key *key, const struct conf *conf, stru
         break;
     case CONF_BOOL:
         buffer_append_text(text, bools[*(const bool *)field]);
+        break;
+    case CONF_MODE:
+        buffer_append_format(text, "%04o", *(const uint32_t *)field);
+        break;
+    case CONF_GROUP:
+        if (*(const uint32_t *)field != CONF_NO_GROUP)
+            buffer_append_format(text, "%u", *(const uint32_t *)field);
         break;
     case CONF_FORMAT:
         buffer_append_text(text, formats[*(const bool *)field]);

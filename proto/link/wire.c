@@ -20,9 +20,9 @@
  * So this file defines the sendmsg() that libnng finds. When the peer is gone, a header fails with
  * ECONNRESET, on which nng goes on accepting or dialling; and anything else seems to be sent: it is
  * lost either way, and the receiving side will come to the end of the connection in good order.
- * Sockets of other families are left alone. And messages are small enough for one buffer of a local
- * socket (35 KiB or more), and so few are under way (LINK_IN_FLIGHT_MAX) that its queue (208 KiB)
- * has room, so that nothing is ever sent in part or waits to be sent.
+ * Sockets that are none of the link's are left alone. And messages are small enough for one buffer
+ * of a local socket (35 KiB or more), and so few are under way (LINK_IN_FLIGHT_MAX) that its queue
+ * (208 KiB) has room, so that nothing is ever sent in part or waits to be sent.
  *
  * Where this does not help (libnng linked in some other way; a connection that this process closes
  * itself while messages come in, as link_server_close() may), nng_close() can hang, so it is not
@@ -36,6 +36,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,11 +49,26 @@
 #include "proto/base/log.h"
 #include "proto/conf/conf.h"
 
-static bool is_local(int fd)
+/* Sockets of the link have names in run_dir that end in .link, or in .link. and a number. */
+static bool is_name_of_link(const struct sockaddr_un *name, socklen_t len)
 {
-    int family = 0;
-    socklen_t len = sizeof family;
-    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0 && family == AF_UNIX;
+    char path[sizeof name->sun_path + 1] = "";
+    if (len <= offsetof(struct sockaddr_un, sun_path) || name->sun_family != AF_UNIX)
+        return false;
+    memcpy(path, name->sun_path, len - offsetof(struct sockaddr_un, sun_path));
+    const char *end = strstr(path, ".link");
+    return end && (end[5] == '\0' || end[5] == '.');
+}
+
+/* Whether this is a connection of the link: HTTP and gRPC may come over local sockets too. */
+static bool is_link(int fd)
+{
+    struct sockaddr_un name;
+    socklen_t len = sizeof name;
+    if (getsockname(fd, (struct sockaddr *)&name, &len) == 0 && is_name_of_link(&name, len))
+        return true;
+    len = sizeof name;
+    return getpeername(fd, (struct sockaddr *)&name, &len) == 0 && is_name_of_link(&name, len);
 }
 
 /* What sendmsg() is to return when the peer is gone; see above. */
@@ -72,7 +88,7 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
     ssize_t sent = syscall(SYS_sendmsg, fd, message, flags);
     int error = errno;
-    if (sent < 0 && (error == EPIPE || error == ECONNRESET) && is_local(fd))
+    if (sent < 0 && (error == EPIPE || error == ECONNRESET) && is_link(fd))
         return send_to_nobody(message);
     errno = error;
     return sent;

@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "proto/base/coverage.h"
@@ -125,6 +126,20 @@ static void check_descriptors(const char *program)
     }
 }
 
+/* Counts the listening sockets, before anything else can be open at those numbers. */
+static unsigned count_listeners(void)
+{
+    unsigned count = 0;
+    for (; count < CONF_LISTEN_MAX; count++) {
+        int listening = 0;
+        socklen_t len = sizeof listening;
+        if (getsockopt(run_listen_fd(count), SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 ||
+            !listening)
+            break;
+    }
+    return count;
+}
+
 static void watch(int epoll_fd, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLHUP, .data.fd = fd};
@@ -156,6 +171,7 @@ void run_child_start(struct run_child *child, int argc, char **argv)
     *child = (struct run_child){.name = argc > 1 ? argv[1] : ""};
     os_begin();
     check_descriptors(argv[0]);
+    child->listen_count = count_listeners();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, child->name);
     log_open(child->name, LOG_INFO, false);

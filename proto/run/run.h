@@ -36,14 +36,15 @@ enum {
     RUN_FD_DOORBELL = 6, /* eventfd: rung by peers when this process sleeps */
 
     /* workers */
-    RUN_FD_LISTEN = 7, /* listening socket, non-blocking */
+    RUN_FD_LISTEN = 7, /* the first listening socket, non-blocking; see run_listen_fd() */
     /* and for each backend in use three, from RUN_FD_BACKEND + 3 * enum backend: */
     RUN_FD_BACKEND = 8,
     RUN_BACKEND_ARENA = 0,    /* arena memfd, opened read-only */
     RUN_BACKEND_CHANNEL = 1,  /* this worker's and lane's channel memfd */
     RUN_BACKEND_DOORBELL = 2, /* the store's eventfd */
     RUN_BACKEND_FDS = 3,
-    RUN_FD_ROSTER = 32, /* HTTP workers: see roster.h */
+    RUN_FD_ROSTER = 32,      /* HTTP workers: see roster.h */
+    RUN_FD_LISTEN_MORE = 40, /* the other listening sockets, up to CONF_LISTEN_MAX in all */
 
     /* stores */
     RUN_FD_ARENA = 7, /* arena memfd, read-write */
@@ -77,6 +78,12 @@ enum run_stop {
     RUN_STOP_SERVICE = 1, /* nobody goes on: Strato stops as a whole */
 };
 
+/* The number of a worker's listening socket, of any family; those that are open have no gaps. */
+static inline int run_listen_fd(unsigned i)
+{
+    return i == 0 ? RUN_FD_LISTEN : RUN_FD_LISTEN_MORE + (int)i - 1;
+}
+
 /* Whether a backend keeps records in an arena. Without one RUN_BACKEND_ARENA and RUN_FD_ARENA are
  * not given, and workers ask the store for everything. */
 bool run_has_arena(enum backend backend);
@@ -93,10 +100,11 @@ void run_link_url(const struct conf *conf, enum backend backend, char *url);
 /* ---- The child's skeleton ---- */
 
 struct run_child {
-    const char *name; /* "http-0" */
-    unsigned number;  /* its number in its name; 0 for stores */
-    unsigned lane;    /* workers only */
-    unsigned channel; /* workers only: its channel number */
+    const char *name;      /* "http-0" */
+    unsigned number;       /* its number in its name; 0 for stores */
+    unsigned lane;         /* workers only */
+    unsigned channel;      /* workers only: its channel number */
+    unsigned listen_count; /* workers only: listening sockets, at run_listen_fd() */
     struct conf conf;
     int stop_fd; /* epoll this: readable when run_child_stopping() has something to look at */
 };

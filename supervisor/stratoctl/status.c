@@ -124,6 +124,9 @@ static void print(const json_t *rows, bool json)
         add_row(table, row);
     }
     table_print(&table);
+    const char *listen = text_of(json_array_get(rows, 0), "listen");
+    if (*listen)
+        printf("\n%s\n", listen);
 }
 
 static void pause_ms(unsigned ms)

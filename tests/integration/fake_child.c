@@ -27,6 +27,25 @@ static bool told(const char *name, const char *action)
     return found;
 }
 
+/* Whether a line "NAME dislike TEXT" names a text that the configuration has in it. */
+static bool dislikes(const char *name)
+{
+    char line[128], wanted[64], conf[65536] = "";
+    const char *path = getenv("STRATO_FAKE");
+    FILE *file = path ? fopen(path, "re") : NULL;
+    bool found = false;
+    int len = snprintf(wanted, sizeof wanted, "%s dislike ", name);
+    if (pread(RUN_FD_CONFIG, conf, sizeof conf - 1, 0) < 0)
+        conf[0] = '\0';
+    while (file && !found && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = '\0';
+        found = strncmp(line, wanted, (size_t)len) == 0 && strstr(conf, line + len);
+    }
+    if (file)
+        fclose(file);
+    return found;
+}
+
 /* Logs the numbers of all open descriptors as the supervisor left them. */
 static void log_descriptors(void)
 {
@@ -49,7 +68,7 @@ int main(int argc, char **argv)
     run_child_start(&child, argc, argv);
     if (told(child.name, "fail"))
         run_child_fail(RUN_EXIT_FAILURE, "told to fail");
-    if (told(child.name, "refuse"))
+    if (told(child.name, "refuse") || dislikes(child.name))
         run_child_fail(RUN_EXIT_CONFIG, "told to refuse");
     if (told(child.name, "crash"))
         kill(getpid(), SIGABRT);

@@ -63,7 +63,8 @@ class Rpc:
                     "grpc.max_send_message_length": -1,
                     "grpc.initial_reconnect_backoff_ms": 50,
                     "grpc.max_reconnect_backoff_ms": 200, **options}
-        self.channel = grpc.insecure_channel("%s:%d" % address, options=list(settings.items()))
+        target = address if isinstance(address, str) else "%s:%d" % address
+        self.channel = grpc.insecure_channel(target, options=list(settings.items()))
         self.methods = {}
 
     def __enter__(self):

@@ -135,7 +135,7 @@ class Strato:
     def ready(self):
         if self.process.poll() is not None:
             raise AssertionError(f"stratod ended with {self.process.returncode}")
-        line = re.search(r"^strato is ready:.*\n", self.log(), re.MULTILINE)
+        line = re.search(r"strato is ready:.*\n", self.log())
         if line:
             self.http = self.listening("http", line.group())
             self.grpc = self.listening("grpc", line.group())
@@ -144,7 +144,8 @@ class Strato:
     @staticmethod
     def listening(protocol, line):
         """(address, port) as stratod printed them when it was ready, or None."""
-        found = re.search(r"\b%s on (?:http://)?([\d.]+):(\d+)" % protocol, line, re.IGNORECASE)
+        found = re.search(r"\b%s on (?:[^,]*? )??(?:http://)?([\d.]+):(\d+)" % protocol, line,
+                          re.IGNORECASE)
         return (found.group(1), int(found.group(2))) if found else None
 
     def stop(self, timeout=30):

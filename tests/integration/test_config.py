@@ -1,7 +1,9 @@
 """--check-config, the command lines of stratod and strato-http, and what they say."""
 
+import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -152,6 +154,48 @@ def test_command_line():
         code, out, err = run(program, "--nonsense")
         assert (code, out) == (2, "") and f"try: {program} --help" in err
         assert run(program, "extra")[0] == 2
+
+
+# ---- Limits of the system ----
+
+def limited(count):
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+
+def test_few_descriptors_are_said(tmp_path):
+    """Too few for the processes: refused with both numbers; too few for the connections: fewer."""
+    (tmp_path / "a.ini").write_text("[strato]\nbackend = memory\n[http]\nworkers = 1\n"
+                                    "[grpc]\nworkers = 1\n")
+    check_it = ("stratod", "--config", "a.ini", "--check-config")
+    code, out, _ = run(*check_it, cwd=tmp_path, preexec_fn=limited(256))
+    assert code == 1 and re.search(r"at least \d+ descriptors are needed .* is 256\n$", out), out
+    code, out, _ = run(*check_it, cwd=tmp_path, preexec_fn=limited(1024))
+    assert code == 0 and "note: [http] max_connections is 768, not 10000" in out
+    assert "note: [grpc] max_connections is 768" in out and out.endswith("a.ini: no problems\n")
+    strato = Faked()
+    strato.wrapper = ["prlimit", "--nofile=256:256"]
+    code, log = strato.fails()
+    strato.remove()
+    assert code == 1 and "descriptors are needed" in log and "is 256" in log
+    strato = Faked()
+    strato.wrapper = ["prlimit", "--nofile=400:400"]
+    with strato:
+        assert "[http] max_connections is 144, not 10000" in strato.log()
+        with open(f"/proc/{strato.pids()['http-0']}/fd/3") as file:
+            assert "max_connections = 144" in file.read()
+
+
+def test_json_is_all_there_is(tmp_path):
+    """With log_format = json every line is JSON, the ready line and failures too."""
+    with Faked({"strato": {"log_format": "json", "log_level": "error"}}) as strato:
+        lines = [line for line in strato.log().splitlines() if not line.startswith("descriptors")]
+        assert [json.loads(line)["message"] for line in lines] == [
+            f"strato is ready: HTTP on http://127.0.0.1:{strato.http[1]}"]
+        second = Faked({"strato": {"log_format": "json", "run_dir": strato.run_dir}})
+        assert second.fails()[0] == 1
+        messages = [json.loads(line)["message"] for line in second.log().splitlines()]
+        assert any("is in use by stratod" in message for message in messages)
+        second.remove()
 
 
 # ---- strato-http ----

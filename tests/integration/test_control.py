@@ -66,7 +66,7 @@ def test_status_shows_every_process_and_the_last_reason():
         assert row["memory_bytes"] > 100000
         table = ctl(strato, "status")[0].splitlines()
         assert table[0].split()[:4] == ["NAME", "KIND", "PID", "STATE"]
-        assert len(table) == 5
+        assert len(table) == 7 and table[6].startswith("HTTP on http://127.0.0.1:")
 
 
 def test_words_that_mean_nothing():

@@ -152,7 +152,8 @@ static void addresses(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         refuse("http", "listen", bad[i],
                "test: must be ADDRESS:PORT in numbers, such as 127.0.0.1:8081, 0.0.0.0:8081 or "
-               "[::1]:8081\n");
+               "[::1]:8081, or "
+               "unix:/PATH of at most 107 bytes; several with commas between them\n");
 }
 
 static void urls(void **state)

@@ -120,18 +120,27 @@ struct rpc_excess rpc_accept_excess(struct rpc_server *server)
 
 /* ---- Accepting ---- */
 
-/* The socket reports once; then it has to be asked to report again. */
-static void listen_again(struct rpc_server *server)
+/* A socket reports once; then it has to be asked to report again. */
+static void listen_again(struct rpc_server *server, struct rpc_listener *listener)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.ptr = &server->accept};
-    if (epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, RUN_FD_LISTEN, &event) != 0)
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.ptr = listener};
+    if (epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, listener->fd, &event) != 0)
         panic("epoll_ctl on the listening socket: %s", strerror(errno));
+}
+
+/* A unix socket knows nothing of TCP. */
+static void set_up(int fd)
+{
+    int one = 1, room = RECEIVE_ROOM;
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0 && errno != EOPNOTSUPP)
+        log_debug("setting up a connection: %s", strerror(errno));
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room) != 0)
+        log_debug("setting up a connection: %s", strerror(errno));
 }
 
 static void take_over(struct rpc_server *server, int fd)
 {
     struct rpc_accept *accept = &server->accept;
-    int one = 1, room = RECEIVE_ROOM;
     if (accept->connections >= accept->limit && rpc_accept_count(server) >= accept->limit) {
         pthread_mutex_lock(&server->lock);
         core_count(server->core, FIGURE_CONNECTIONS_REFUSED, 1);
@@ -144,38 +153,45 @@ static void take_over(struct rpc_server *server, int fd)
     rpc_guard_connection(server);
     remember(accept, fd);
     pthread_mutex_unlock(&server->lock);
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room) != 0)
-        log_debug("setting up a connection: %s", strerror(errno));
+    set_up(fd);
     grpc_server_add_channel_from_fd(server->grpc, fd, accept->credentials);
 }
 
-static void accept_one(struct rpc_server *server, uint64_t now_ns)
+static void accept_one(struct rpc_server *server, struct rpc_listener *listener, uint64_t now_ns)
 {
-    int fd = accept4(RUN_FD_LISTEN, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    server->accept.due_ns = 0;
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    listener->due_ns = 0;
     if (fd >= 0) {
         take_over(server, fd);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
         log_warn("cannot accept connections for a moment: %s", strerror(errno));
-        server->accept.due_ns = now_ns + PAUSE_NS;
+        listener->due_ns = now_ns + PAUSE_NS;
         return;
     } /* EAGAIN: another worker took it; all else concerns that one client */
-    listen_again(server);
+    listen_again(server, listener);
 }
 
-void rpc_accept_notice(struct rpc_server *server, uint64_t now_ns)
+bool rpc_accept_notice(struct rpc_server *server, const void *tag, uint64_t now_ns)
 {
-    uint64_t yield_ns = (uint64_t)server->accept.connections * YIELD_NS;
-    if (server->accept.open)
-        server->accept.due_ns = now_ns + (yield_ns < YIELD_MAX_NS ? yield_ns : YIELD_MAX_NS);
+    struct rpc_accept *accept = &server->accept;
+    uint64_t yield_ns = (uint64_t)accept->connections * YIELD_NS;
+    for (unsigned i = 0; i < accept->listeners; i++) {
+        if (tag != &accept->listener[i])
+            continue;
+        if (accept->open)
+            accept->listener[i].due_ns =
+                now_ns + (yield_ns < YIELD_MAX_NS ? yield_ns : YIELD_MAX_NS);
+        return true;
+    }
+    return false;
 }
 
 void rpc_accept_poll(struct rpc_server *server, uint64_t now_ns)
 {
     struct rpc_accept *accept = &server->accept;
-    if (accept->open && accept->due_ns != 0 && now_ns >= accept->due_ns)
-        accept_one(server, now_ns);
+    for (unsigned i = 0; accept->open && i < accept->listeners; i++)
+        if (accept->listener[i].due_ns != 0 && now_ns >= accept->listener[i].due_ns)
+            accept_one(server, &accept->listener[i], now_ns);
     if (accept->connections > 0 && now_ns >= accept->swept_ns + SWEEP_NS) {
         accept->swept_ns = now_ns;
         rpc_accept_count(server);
@@ -184,8 +200,12 @@ void rpc_accept_poll(struct rpc_server *server, uint64_t now_ns)
 
 uint64_t rpc_accept_wait(const struct rpc_server *server, uint64_t now_ns)
 {
-    uint64_t due_ns = server->accept.due_ns;
-    if (due_ns == 0)
+    const struct rpc_accept *accept = &server->accept;
+    uint64_t due_ns = UINT64_MAX;
+    for (unsigned i = 0; i < accept->listeners; i++)
+        if (accept->listener[i].due_ns != 0 && accept->listener[i].due_ns < due_ns)
+            due_ns = accept->listener[i].due_ns;
+    if (due_ns == UINT64_MAX)
         return UINT64_MAX;
     return due_ns > now_ns ? due_ns - now_ns : 0;
 }
@@ -206,20 +226,28 @@ static void raise_descriptor_limit(unsigned connections)
 
 void rpc_accept_open(struct rpc_server *server, unsigned limit)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.ptr = &server->accept};
     raise_descriptor_limit(limit);
     server->accept = (struct rpc_accept){
         .credentials = grpc_insecure_server_credentials_create(), .open = true, .limit = limit};
-    if (epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, RUN_FD_LISTEN, &event) != 0)
-        run_child_fail(RUN_EXIT_FAILURE, "epoll_ctl on the listening socket: %s", strerror(errno));
+    server->accept.listeners = server->child->listen_count;
+    for (unsigned i = 0; i < server->accept.listeners; i++) {
+        struct rpc_listener *listener = &server->accept.listener[i];
+        struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.ptr = listener};
+        listener->fd = run_listen_fd(i);
+        if (epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, listener->fd, &event) != 0)
+            run_child_fail(RUN_EXIT_FAILURE, "epoll_ctl on the listening socket: %s",
+                           strerror(errno));
+    }
 }
 
 void rpc_accept_stop(struct rpc_server *server)
 {
-    if (server->accept.open && epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, RUN_FD_LISTEN, NULL) != 0)
-        panic("epoll_ctl on the listening socket: %s", strerror(errno));
+    for (unsigned i = 0; server->accept.open && i < server->accept.listeners; i++) {
+        if (epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, server->accept.listener[i].fd, NULL) != 0)
+            panic("epoll_ctl on the listening socket: %s", strerror(errno));
+        server->accept.listener[i].due_ns = 0;
+    }
     server->accept.open = false;
-    server->accept.due_ns = 0;
 }
 
 void rpc_accept_close(struct rpc_server *server)

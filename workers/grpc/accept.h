@@ -1,5 +1,5 @@
 /*
- * accept - takes connections from the inherited listening socket and hands them to gRPC, up to a
+ * accept - takes connections from the inherited listening sockets and hands them to gRPC, up to a
  * limit. The epoll thread's own.
  *
  * Connections live long, so who accepts one matters: a worker that has many waits a moment, in
@@ -13,10 +13,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "proto/conf/conf.h"
+
 struct rpc_accept {
     grpc_server_credentials *credentials;
-    bool open;            /* false: draining, or not yet */
-    uint64_t due_ns;      /* when to accept; 0: when the socket says so */
+    bool open; /* false: draining, or not yet */
+    struct rpc_listener {
+        int fd;
+        uint64_t due_ns; /* when to accept; 0: when the socket says so */
+    } listener[CONF_LISTEN_MAX];
+    unsigned listeners;
     uint64_t swept_ns;    /* when the connections were last looked at */
     unsigned connections; /* as far as known: gRPC does not tell when one ends */
     unsigned limit;
@@ -31,8 +37,9 @@ struct rpc_accept {
 struct rpc_server;
 
 void rpc_accept_open(struct rpc_server *server, unsigned limit);
-/* The socket is readable: something is to be accepted, now or soon. */
-void rpc_accept_notice(struct rpc_server *server, uint64_t now_ns);
+/* Whether an event of epoll is about a listening socket: then it is readable, and something is to
+ * be accepted, now or soon. */
+bool rpc_accept_notice(struct rpc_server *server, const void *tag, uint64_t now_ns);
 /* Accepts when it is time, and counts now and then which connections are still there. */
 void rpc_accept_poll(struct rpc_server *server, uint64_t now_ns);
 /* How long epoll may wait at most, in ns. */

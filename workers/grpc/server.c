@@ -257,9 +257,9 @@ static void wait_for_events(struct rpc_server *server, uint64_t wait_ns)
         panic("epoll: %s", strerror(errno));
     uint64_t now_ns = clock_ns();
     for (int i = 0; i < n; i++) {
-        if (events[i].data.ptr == &server->accept)
-            rpc_accept_notice(server, now_ns);
-        else if (events[i].data.ptr == &tag_core)
+        if (rpc_accept_notice(server, events[i].data.ptr, now_ns))
+            continue;
+        if (events[i].data.ptr == &tag_core)
             noticed = true;
         else if (run_child_stopping(server->child) && server->drain_end_ns == 0)
             start_draining(server, now_ns);

@@ -436,9 +436,10 @@ static struct http_connection *new_connection(struct http_server *server, int fd
     return c;
 }
 
-void http_connection_open(struct http_server *server, int fd, bool refuse_it)
+void http_connection_open(struct http_server *server, int fd, bool loopback, bool refuse_it)
 {
     struct http_connection *c = new_connection(server, fd);
+    c->loopback = loopback;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     c->interest = event.events;
     if (epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {

@@ -39,8 +39,9 @@ struct http_connection {
     int fd;
     uint32_t interest; /* epoll events asked for */
     enum http_state state;
-    bool last;   /* no more requests are taken: close when the output is written */
-    bool dirty;  /* the client may still be sending what will not be read */
+    bool last;  /* no more requests are taken: close when the output is written */
+    bool dirty; /* the client may still be sending what will not be read */
+    bool loopback;
     bool queued; /* in the server's turns */
     int work;    /* left of its turn */
     TAILQ_ENTRY(http_connection) turn, holder;
@@ -68,8 +69,9 @@ struct http_connection {
     size_t sent; /* of out */
 };
 
-/* Takes over an accepted socket; refuse: answers 503 and closes. */
-void http_connection_open(struct http_server *server, int fd, bool refuse);
+/* Takes over a socket, accepted on a loopback address or another one; refuse: answers 503 and
+ * closes. */
+void http_connection_open(struct http_server *server, int fd, bool loopback, bool refuse);
 /* Handles what epoll saw. The connection may be gone afterwards. */
 void http_connection_event(struct http_connection *connection, uint32_t events);
 /* Its time is up. The connection may be gone afterwards. */

@@ -218,7 +218,7 @@ static const char *check_access(struct http_connection *c, struct http_text targ
         .host = http_target_host(target),
         .origin = http_connection_part(c, c->head.origin),
         .cross_site = c->head.cross_site,
-        .loopback = server->loopback,
+        .loopback = c->loopback,
     };
     if (request.host.len == 0)
         request.host = http_connection_part(c, c->head.host);

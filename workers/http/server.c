@@ -24,7 +24,7 @@ enum {
 };
 
 /* What epoll reports besides connections: addresses that no connection has. */
-static char tag_listen, tag_stop, tag_core;
+static char tag_listen[CONF_LISTEN_MAX], tag_stop, tag_core;
 
 /* ---- Buffers ---- */
 
@@ -62,57 +62,70 @@ static void add_fd(struct http_server *server, int fd, uint32_t events, void *ta
         run_child_fail(RUN_EXIT_FAILURE, "epoll_ctl on descriptor %d: %s", fd, strerror(errno));
 }
 
+static void watch_listener(struct http_server *server, unsigned i)
+{
+    add_fd(server, run_listen_fd(i), EPOLLIN | EPOLLEXCLUSIVE, &tag_listen[i]);
+}
+
+static void forget_listener(struct http_server *server, unsigned i)
+{
+    if (epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, run_listen_fd(i), NULL) != 0)
+        panic("epoll_ctl on the listening socket: %s", strerror(errno));
+}
+
 static void start_accepting(struct http_server *server)
 {
     server->accepting = true;
     server->accept_again_ms = 0;
-    add_fd(server, RUN_FD_LISTEN, EPOLLIN | EPOLLEXCLUSIVE, &tag_listen);
+    for (unsigned i = 0; i < server->child->listen_count; i++)
+        watch_listener(server, i);
 }
 
 static void stop_accepting(struct http_server *server)
 {
-    if (server->accepting && epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, RUN_FD_LISTEN, NULL) != 0)
-        panic("epoll_ctl on the listening socket: %s", strerror(errno));
+    for (unsigned i = 0; server->accepting && i < server->child->listen_count; i++)
+        forget_listener(server, i);
     server->accepting = false;
 }
 
 /* Over max_connections a few are told so; beyond those, they are closed without a word. */
-static void take_over(struct http_server *server, int fd)
+static void take_over(struct http_server *server, int fd, bool loopback)
 {
     uint64_t max = server->child->conf.http.max_connections;
     if (server->connections >= max + HTTP_REFUSED_MAX) {
         close(fd);
         return;
     }
-    http_connection_open(server, fd, server->connections >= max);
+    http_connection_open(server, fd, loopback, server->connections >= max);
 }
 
 /* Of the workers that wait for a connection, the kernel wakes the one that has been registered the
  * longest: so this one goes to the end of the queue, and connections spread evenly. */
-static void queue_up_again(struct http_server *server)
+static void queue_up_again(struct http_server *server, unsigned i)
 {
-    stop_accepting(server);
-    start_accepting(server);
+    forget_listener(server, i);
+    watch_listener(server, i);
 }
 
-static void accept_some(struct http_server *server)
+static void accept_some(struct http_server *server, unsigned listener)
 {
     for (int i = 0; i < ACCEPT_BURST; i++) {
-        int fd = accept4(RUN_FD_LISTEN, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(run_listen_fd(listener), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            take_over(server, fd);
+            take_over(server, fd, server->loopback[listener]);
             continue;
         }
+        int error = errno;
         if (i > 0)
-            queue_up_again(server);
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            log_warn("cannot accept connections for a moment: %s", strerror(errno));
+            queue_up_again(server, listener);
+        if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+            log_warn("cannot accept connections for a moment: %s", strerror(error));
             stop_accepting(server);
             server->accept_again_ms = server->now_ms + ACCEPT_PAUSE_MS;
         }
         return; /* EAGAIN: another worker took it; all else concerns that one client */
     }
-    queue_up_again(server);
+    queue_up_again(server, listener);
 }
 
 /* ---- Time ---- */
@@ -164,7 +177,8 @@ static void start_draining(struct http_server *server)
     server->accept_again_ms = 0;
     stop_accepting(server);
     /* With the supervisor's copy closed too, a client is refused instead of waiting in vain. */
-    close(RUN_FD_LISTEN);
+    for (unsigned i = 0; i < server->child->listen_count; i++)
+        close(run_listen_fd(i));
     log_info("draining: %u connections are open", server->connections);
 }
 
@@ -231,6 +245,15 @@ static bool relieve(void *context)
     return false;
 }
 
+/* Answers are not to wait for more. Accepted sockets inherit it; a unix socket knows no such thing.
+ */
+static void hasten(int fd)
+{
+    int one = 1;
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0 && errno != EOPNOTSUPP)
+        log_warn("TCP_NODELAY: %s", strerror(errno));
+}
+
 void http_server_init(struct http_server *server, struct run_child *child, struct core *core)
 {
     *server = (struct http_server){.child = child, .core = core};
@@ -248,13 +271,12 @@ void http_server_init(struct http_server *server, struct run_child *child, struc
 
 void http_server_open(struct http_server *server, struct run_child *child, struct core *core)
 {
-    int one = 1;
     http_server_init(server, child, core);
     raise_descriptor_limit(child->conf.http.max_connections);
-    server->loopback = is_loopback(RUN_FD_LISTEN);
-    /* Accepted sockets inherit it. */
-    if (setsockopt(RUN_FD_LISTEN, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0)
-        log_warn("TCP_NODELAY: %s", strerror(errno));
+    for (unsigned i = 0; i < child->listen_count; i++) {
+        hasten(run_listen_fd(i));
+        server->loopback[i] = is_loopback(run_listen_fd(i));
+    }
     add_fd(server, child->stop_fd, EPOLLIN, &tag_stop);
     core_add_fds(core, server->epoll_fd, &tag_core);
     start_accepting(server);
@@ -262,12 +284,14 @@ void http_server_open(struct http_server *server, struct run_child *child, struc
 
 static void handle(struct http_server *server, const struct epoll_event *event)
 {
-    if (event->data.ptr == &tag_listen) {
-        accept_some(server);
-    } else if (event->data.ptr == &tag_stop) {
+    char *tag = event->data.ptr;
+    if (tag >= tag_listen && tag < tag_listen + CONF_LISTEN_MAX) {
+        if (server->accepting) /* an event before this one may have stopped it */
+            accept_some(server, (unsigned)(tag - tag_listen));
+    } else if (tag == &tag_stop) {
         if (run_child_stopping(server->child))
             start_draining(server);
-    } else if (event->data.ptr != &tag_core) {
+    } else if (tag != &tag_core) {
         http_connection_event(event->data.ptr, event->events);
     }
 }

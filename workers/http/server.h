@@ -66,7 +66,7 @@ struct http_server {
     unsigned pooled;
     struct buffer scratch; /* bodies being shaped */
     struct http_access access;
-    bool loopback; /* the listening address is one */
+    bool loopback[CONF_LISTEN_MAX]; /* which listening addresses are one */
     char error[400];
 };
 
