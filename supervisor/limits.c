@@ -11,7 +11,7 @@
 enum {
     OWN_SPARE = 96,         /* of stratod: control connections, pipes of children, its own */
     CHILD_SPARE = 64,       /* of a store: its files or its Redis */
-    WORKER_SPARE = 256,     /* of a worker, besides its connections */
+    WORKER_SPARE = 192,     /* of a worker, besides its connections */
     CONNECTIONS_LEAST = 16, /* a worker with fewer is of no use */
 };
 

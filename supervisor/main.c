@@ -84,6 +84,8 @@ static int report(const struct conf *conf, const char *name, enum status status,
     struct conf fitted = *conf;
     struct buffer notes = {0}, why = {0};
     if (status == STATUS_OK)
+        conf_notes(conf, &notes);
+    if (status == STATUS_OK)
         status = limits_fit(&fitted, &notes, &why);
     print_lines("", problems);
     print_lines("note: ", &notes);

@@ -11,6 +11,7 @@
  */
 #include <unistd.h>
 
+#include "proto/conf/machine.h"
 #include "supervisor/announce.h"
 #include "supervisor/internal.h"
 #include "supervisor/limits.h"
@@ -64,6 +65,7 @@ static bool prepare(struct supervisor *s, struct change *change, struct buffer *
         buffer_append_text(problems, "there is no configuration file to read again");
         return false;
     }
+    machine_forget(); /* limits may have changed */
     conf_defaults(&file, false);
     if (conf_load(&file, s->path, problems) != STATUS_OK)
         return false;

@@ -17,7 +17,7 @@
 #include "proto/run/roster.h"
 #include "supervisor/notify.h"
 
-enum { LISTEN_TRIES = 20, LISTEN_PAUSE_MS = 50 };
+enum { LISTEN_TRIES = 20, LISTEN_PAUSE_MS = 50, ARENA_LEAST = 4 << 20 };
 
 static enum status failed(struct buffer *why, const char *what)
 {
@@ -47,17 +47,20 @@ static int make_memory(const char *name, uint64_t size, struct buffer *why)
 }
 
 /* The one that systemd kept for us since before a restart of the service, if it is what we would
- * make now; else -1. An arena of another size is forgotten: its data is lost, and the log says so.
- */
-static int kept_memory(const char *name, uint64_t size)
+ * make now; else -1. A size that is auto follows it: a limit that has changed loses no data. An
+ * arena of another size is forgotten: its data is lost, and the log says so. */
+static int kept_memory(const char *name, struct conf *conf)
 {
     struct stat stat_;
     int fd = notify_kept(name);
     if (fd < 0)
         return -1;
     int seals = fcntl(fd, F_GET_SEALS);
-    if (seals >= 0 && (seals & F_SEAL_SHRINK) && (seals & F_SEAL_GROW) && fstat(fd, &stat_) == 0 &&
-        (uint64_t)stat_.st_size == size)
+    bool usable = seals >= 0 && (seals & F_SEAL_SHRINK) && (seals & F_SEAL_GROW) &&
+                  fstat(fd, &stat_) == 0 && stat_.st_size >= ARENA_LEAST;
+    if (usable && conf->memory_auto)
+        conf->memory_size = (uint64_t)stat_.st_size;
+    if (usable && (uint64_t)stat_.st_size == conf->memory_size)
         return fd;
     log_warn("the %s of the last run has another size: its data is not taken over", name);
     close(fd);
@@ -76,12 +79,12 @@ static int make_bell(struct buffer *why)
 }
 
 /* Read-only for good: a descriptor opened so, of a file that cannot be opened for writing again. */
-static enum status make_arena(struct shared *shared, const struct conf *conf, enum backend backend,
+static enum status make_arena(struct shared *shared, struct conf *conf, enum backend backend,
                               struct buffer *why)
 {
     char name[64], path[64];
     snprintf(name, sizeof name, "strato-arena-%s", backend_name(backend));
-    int fd = kept_memory(name, conf->memory_size);
+    int fd = kept_memory(name, conf);
     bool kept = fd >= 0;
     if (!kept)
         fd = make_memory(name, conf->memory_size, why);
@@ -97,8 +100,8 @@ static enum status make_arena(struct shared *shared, const struct conf *conf, en
     return STATUS_OK;
 }
 
-static enum status make_backend(struct shared *shared, const struct conf *conf,
-                                enum backend backend, struct buffer *why)
+static enum status make_backend(struct shared *shared, struct conf *conf, enum backend backend,
+                                struct buffer *why)
 {
     if (run_has_arena(backend) && make_arena(shared, conf, backend, why) != STATUS_OK)
         return STATUS_UNAVAILABLE;
@@ -161,7 +164,7 @@ enum status shared_grow(struct shared *shared, const struct conf *conf, struct b
     return STATUS_OK;
 }
 
-static enum status make_backends(struct shared *shared, const struct conf *conf, struct buffer *why)
+static enum status make_backends(struct shared *shared, struct conf *conf, struct buffer *why)
 {
     for (unsigned i = 0; i < BACKEND_COUNT; i++)
         if (conf_uses(conf, (enum backend)i) &&

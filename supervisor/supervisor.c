@@ -417,6 +417,7 @@ static enum status open_ctl(struct supervisor *s, struct buffer *why)
 static enum status fit_limits(struct conf *conf, struct buffer *why)
 {
     struct buffer notes = {0};
+    conf_notes(conf, &notes);
     enum status status = limits_fit(conf, &notes, why);
     announce_lines(LOG_WARN, &notes);
     buffer_free(&notes);

@@ -3,9 +3,10 @@
  *
  * Fails by lines in problems; panics only when the table itself is wrong.
  */
-#include <unistd.h>
+#include <inttypes.h>
 
 #include "proto/conf/internal.h"
+#include "proto/conf/machine.h"
 
 enum { SOCKET_PATH_MAX = 107 }; /* sun_path without its NUL */
 /* The longest name of a socket that Strato puts into run_dir. */
@@ -159,6 +160,30 @@ static void check_quarter(struct rules *rules, const char *key, uint64_t size, c
     blame_two(rules, "strato", key, section, whole, text);
 }
 
+/* Memory beyond a limit is not swapped: who takes it is killed, again and again. So there must be
+ * room for the arenas when they are full, and for the processes. */
+static void check_room(struct rules *rules)
+{
+    const struct conf *conf = rules->conf;
+    const struct machine *here = machine();
+    char text[MACHINE_PATH_MAX + 200];
+    uint64_t arenas = (uint64_t)conf_uses(conf, BACKEND_MEMORY) + conf_uses(conf, BACKEND_DISK);
+    uint64_t room = here->memory / 4 * 3;
+    if (!*here->memory_from && conf->memory_size > here->memory)
+        snprintf(text, sizeof text,
+                 "size is more than this machine's memory, which is %" PRIu64 "M",
+                 here->memory >> 20);
+    else if (*here->memory_from && arenas > 0 && conf->memory_size > room / arenas)
+        snprintf(text, sizeof text,
+                 "size is %" PRIu64 "M, and the memory limit is %" PRIu64 "M (%s): a quarter of it "
+                 "is for the processes, so size may be at most %" PRIu64 "M%s",
+                 conf->memory_size >> 20, here->memory >> 20, here->memory_from,
+                 room / arenas >> 20, arenas > 1 ? " (memory and disk each take it)" : "");
+    else
+        return;
+    blame(rules, "memory", "size", text);
+}
+
 static void check_sizes(struct rules *rules)
 {
     const struct conf *conf = rules->conf;
@@ -170,13 +195,7 @@ static void check_sizes(struct rules *rules)
         check_quarter(rules, "max_value", conf->max_value, "disk", "map_size", conf->disk_map_size);
         check_quarter(rules, "max_set", conf->max_set, "disk", "map_size", conf->disk_map_size);
     }
-    uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    if (conf->memory_size > machine) {
-        char text[120];
-        snprintf(text, sizeof text, "size is more than this machine's memory, which is %lluM",
-                 (unsigned long long)(machine >> 20));
-        blame(rules, "memory", "size", text);
-    }
+    check_room(rules);
 }
 
 static void check_redis(struct rules *rules)
@@ -200,6 +219,43 @@ enum status conf_rules(const struct conf *conf, const struct conf_origin *origin
 enum status conf_check(const struct conf *conf, const char *where, struct buffer *problems)
 {
     return conf_rules(conf, NULL, where, problems);
+}
+
+/* ---- What is auto ---- */
+
+enum { USUAL_SIZE = 256 << 20 };
+
+uint64_t conf_auto_size(uint64_t min)
+{
+    const struct machine *here = machine();
+    uint64_t share = *here->memory_from ? here->memory / 4 : here->memory / 2;
+    uint64_t size = share < USUAL_SIZE ? share >> 20 << 20 : USUAL_SIZE;
+    return size < min ? min : size;
+}
+
+static void note_workers(const char *section, const struct conf_protocol *protocol,
+                         struct buffer *notes)
+{
+    const struct machine *here = machine();
+    unsigned milli = here->milli_cpus;
+    if (protocol->enabled && protocol->workers_auto && *here->cpus_from &&
+        protocol->workers == milli / 1000 + (milli % 1000 != 0))
+        buffer_append_format(notes, "[%s] workers = auto is %u: the CPU limit is %u.%03u (%s)\n",
+                             section, protocol->workers, milli / 1000, milli % 1000,
+                             here->cpus_from);
+}
+
+void conf_notes(const struct conf *conf, struct buffer *notes)
+{
+    const struct machine *here = machine();
+    note_workers("http", &conf->http, notes);
+    note_workers("grpc", &conf->grpc, notes);
+    if (conf->memory_auto && conf->memory_size < USUAL_SIZE)
+        buffer_append_format(
+            notes, "[memory] size = auto is %" PRIu64 "M: the %s is %" PRIu64 "M%s%s%s\n",
+            conf->memory_size >> 20, *here->memory_from ? "memory limit" : "machine's memory",
+            here->memory >> 20, *here->memory_from ? " (" : "", here->memory_from,
+            *here->memory_from ? ")" : "");
 }
 
 /* ---- Changing while it runs ---- */

@@ -49,15 +49,17 @@ struct conf {
         char listen[CONF_TEXT_MAX]; /* see conf_address(); several with ", " between them */
         uint32_t socket_mode;       /* permissions of unix: sockets */
         uint32_t socket_gid;        /* their group; CONF_NO_GROUP: as stratod's files have it */
-        unsigned workers;           /* resolved: auto is one per CPU this process may use */
-        uint64_t idle_timeout_ms;   /* http */
-        uint64_t max_connections;   /* per worker */
-        uint64_t max_memory;        /* per worker; for what clients hold */
+        unsigned workers;           /* resolved: auto is one per CPU that there is for us */
+        bool workers_auto;
+        uint64_t idle_timeout_ms; /* http */
+        uint64_t max_connections; /* per worker */
+        uint64_t max_memory;      /* per worker; for what clients hold */
     } http, grpc;
     char http_hosts[CONF_TEXT_MAX];   /* allowed_hosts; may be empty */
     char http_origins[CONF_TEXT_MAX]; /* allowed_origins; may be empty */
-    uint64_t memory_size;
-    char disk_path[CONF_TEXT_MAX]; /* absolute in a child; else relative to data_dir */
+    uint64_t memory_size;             /* of each arena */
+    bool memory_auto;                 /* it was not given: another size will do as well */
+    char disk_path[CONF_TEXT_MAX];    /* absolute in a child; else relative to data_dir */
     uint64_t disk_map_size;
     enum sync_mode disk_sync;
     uint64_t disk_sync_interval_ms;
@@ -106,6 +108,9 @@ enum status conf_set(struct conf *conf, const char *section, const char *key, co
  * conf_load() has applied them already. */
 enum status conf_check(const struct conf *conf, const char *where,
                        struct buffer *problems) MUST_CHECK;
+
+/* Appends one line for each key that is auto and was resolved by a limit (a cgroup's). */
+void conf_notes(const struct conf *conf, struct buffer *notes);
 
 /* What a running service needs to take up a changed key; 0: a restart of stratod itself. */
 enum conf_reload {

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "proto/conf/internal.h"
+#include "proto/conf/machine.h"
 
 enum {
     LINE_BYTES = 1024,    /* longest line, with its NUL */
@@ -385,6 +386,7 @@ enum status conf_read_fd(struct conf *conf, int fd, struct buffer *problems)
                      len < 0 ? strerror(errno) : "empty");
         return STATUS_INVALID;
     }
+    machine_trust(); /* the supervisor has judged; and a limit may have changed since */
     conf_defaults(conf, false);
     read_settings(&file);
     fclose(file.stream);

@@ -24,6 +24,7 @@ enum conf_type {
     CONF_BOOL,
     CONF_FORMAT, /* text or json, as a bool */
     CONF_SIZE,
+    CONF_ROOM, /* a size or auto */
     CONF_TIME,
     CONF_COUNT,
     CONF_WORKERS,
@@ -70,6 +71,8 @@ bool conf_expand(const char *text, char *out, struct buffer *why);
 bool conf_letter(const struct conf_key *key, const char *text, struct buffer *why);
 /* Sets field (CONF_TEXT_MAX bytes) from a list of addresses. On false, appends what is allowed. */
 bool conf_listen_parse(const char *text, char *field, struct buffer *why);
+/* What [memory] size = auto is here; at least min. */
+uint64_t conf_auto_size(uint64_t min);
 /* Sets key in conf from an expanded text. On false, appends what is allowed to why. */
 bool conf_value_parse(const struct conf_key *key, const char *text, struct conf *conf,
                       struct buffer *why);

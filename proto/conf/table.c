@@ -96,8 +96,8 @@ const struct conf_key conf_keys[CONF_KEY_COUNT] = {
      NULL,
      "values that one worker's clients may have under way; at least 16 times max_value"},
 
-    {"memory", "size", CONF_SIZE, 0, AT(memory_size), "256M", NULL, 4 * M, 16 * T, NULL,
-     "shared memory for records; it is used as it fills"},
+    {"memory", "size", CONF_ROOM, 0, AT(memory_size), "auto", NULL, 4 * M, 16 * T, NULL,
+     "shared memory for records, used as it fills; auto is 256M, or a quarter of a tighter limit"},
 
     {"disk", "path", CONF_PATH, 0, AT(disk_path), "disk", NULL, 0, 0, NULL,
      "directory of the database; relative to data_dir"},

@@ -9,11 +9,11 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "proto/conf/internal.h"
+#include "proto/conf/machine.h"
 #include "proto/conf/url.h"
 
 struct unit {
@@ -78,9 +78,10 @@ static void format_units(uint64_t number, const struct unit *units, struct buffe
 static bool parse_limited(const struct conf_key *key, const char *text, uint64_t *field,
                           struct buffer *why)
 {
-    const struct unit *units = key->type == CONF_SIZE ? sizes : times;
-    const char *example = key->type == CONF_SIZE ? "a size (bytes, or with K, M, G or T)"
-                                                 : "a time with its unit (ms, s, m or h)";
+    const struct unit *units = key->type == CONF_TIME ? times : sizes;
+    const char *example = key->type == CONF_TIME   ? "a time with its unit (ms, s, m or h)"
+                          : key->type == CONF_SIZE ? "a size (bytes, or with K, M, G or T)"
+                                                   : "auto or a size (bytes, or with K, M, G or T)";
     uint64_t number;
     if (parse_units(text, units, &number) && number >= key->min && number <= key->max) {
         *field = number;
@@ -110,24 +111,32 @@ static bool parse_count(const struct conf_key *key, const char *text, uint64_t *
 
 static unsigned cpu_count(void)
 {
-    cpu_set_t cpus;
-    if (sched_getaffinity(0, sizeof cpus, &cpus) < 0)
-        return 1; /* more than 1,024 CPUs: let the operator choose */
-    int count = CPU_COUNT(&cpus);
-    return count > CONF_WORKERS_MAX ? CONF_WORKERS_MAX : (unsigned)count;
+    unsigned count = machine()->cpus;
+    return count > CONF_WORKERS_MAX ? CONF_WORKERS_MAX : count;
 }
 
-static bool parse_workers(const struct conf_key *key, const char *text, unsigned *workers,
+static bool parse_workers(const struct conf_key *key, const char *text, struct conf *conf,
                           struct buffer *why)
 {
-    uint64_t number;
-    if (strcmp(text, "auto") == 0) {
-        *workers = cpu_count();
-        return true;
-    }
-    if (!parse_count(key, text, &number, why))
+    struct conf_protocol *protocol = strcmp(key->section, "grpc") == 0 ? &conf->grpc : &conf->http;
+    uint64_t number = cpu_count();
+    bool automatic = strcmp(text, "auto") == 0;
+    if (!automatic && !parse_count(key, text, &number, why))
         return false;
-    *workers = (unsigned)number;
+    protocol->workers = (unsigned)number;
+    protocol->workers_auto = automatic;
+    return true;
+}
+
+static bool parse_room(const struct conf_key *key, const char *text, struct conf *conf,
+                       struct buffer *why)
+{
+    bool automatic = strcmp(text, "auto") == 0;
+    if (automatic)
+        conf->memory_size = conf_auto_size(key->min);
+    else if (!parse_limited(key, text, &conf->memory_size, why))
+        return false;
+    conf->memory_auto = automatic;
     return true;
 }
 
@@ -359,7 +368,9 @@ bool conf_value_parse(const struct conf_key *key, const char *text, struct conf 
     case CONF_COUNT:
         return parse_count(key, text, field, why);
     case CONF_WORKERS:
-        return parse_workers(key, text, field, why);
+        return parse_workers(key, text, conf, why);
+    case CONF_ROOM:
+        return parse_room(key, text, conf, why);
     case CONF_DATABASE:
         return parse_database(key, text, field, why);
     case CONF_BACKEND:
@@ -416,6 +427,7 @@ void conf_value_format(const struct conf_key *key, const struct conf *conf, stru
         buffer_append_text(text, formats[*(const bool *)field]);
         break;
     case CONF_SIZE:
+    case CONF_ROOM:
         format_units(*(const uint64_t *)field, sizes, text);
         break;
     case CONF_TIME:

@@ -126,7 +126,8 @@ class Client:
         return Response(int(status), reason.strip(), headers, body)
 
     def request(self, method, target, body=None, headers=None):
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {self.address[0]}:{self.address[1]}"]
+        host = f"[{self.address[0]}]" if ":" in self.address[0] else self.address[0]
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}:{self.address[1]}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")

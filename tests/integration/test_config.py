@@ -50,7 +50,7 @@ def test_problem_in_an_included_file(tmp_path):
     (tmp_path / "conf.d" / "10-size.ini").write_text("[memory]\n\nsize = lots\n")
     code, out, _ = check(tmp_path, "[strato]\ninclude = conf.d/*.ini\n")
     assert code == 1
-    assert out.startswith("./conf.d/10-size.ini:3: size must be a size ")
+    assert out.startswith("./conf.d/10-size.ini:3: size must be auto or a size ")
 
 
 LETTERS = [
@@ -167,22 +167,22 @@ def test_few_descriptors_are_said(tmp_path):
     (tmp_path / "a.ini").write_text("[strato]\nbackend = memory\n[http]\nworkers = 1\n"
                                     "[grpc]\nworkers = 1\n")
     check_it = ("stratod", "--config", "a.ini", "--check-config")
-    code, out, _ = run(*check_it, cwd=tmp_path, preexec_fn=limited(256))
-    assert code == 1 and re.search(r"at least \d+ descriptors are needed .* is 256\n$", out), out
+    code, out, _ = run(*check_it, cwd=tmp_path, preexec_fn=limited(128))
+    assert code == 1 and re.search(r"at least \d+ descriptors are needed .* is 128\n$", out), out
     code, out, _ = run(*check_it, cwd=tmp_path, preexec_fn=limited(1024))
-    assert code == 0 and "note: [http] max_connections is 768, not 10000" in out
-    assert "note: [grpc] max_connections is 768" in out and out.endswith("a.ini: no problems\n")
+    assert code == 0 and "note: [http] max_connections is 832, not 10000" in out
+    assert "note: [grpc] max_connections is 832" in out and out.endswith("a.ini: no problems\n")
     strato = Faked()
-    strato.wrapper = ["prlimit", "--nofile=256:256"]
+    strato.wrapper = ["prlimit", "--nofile=128:128"]
     code, log = strato.fails()
     strato.remove()
-    assert code == 1 and "descriptors are needed" in log and "is 256" in log
+    assert code == 1 and "descriptors are needed" in log and "is 128" in log
     strato = Faked()
     strato.wrapper = ["prlimit", "--nofile=400:400"]
     with strato:
-        assert "[http] max_connections is 144, not 10000" in strato.log()
+        assert "[http] max_connections is 208, not 10000" in strato.log()
         with open(f"/proc/{strato.pids()['http-0']}/fd/3") as file:
-            assert "max_connections = 144" in file.read()
+            assert "max_connections = 208" in file.read()
 
 
 def test_json_is_all_there_is(tmp_path):

@@ -154,6 +154,8 @@ static void round_trip(void **state)
     set("strato", "request_timeout", "1500ms");
     set("http", "listen", "[::1]:9000");
     set("http", "workers", "7");
+    set("grpc", "workers", "3"); /* what is auto is written as what it came to */
+    set("memory", "size", "128M");
     conf_write(&conf, &text);
     int fd = memfd_of(&text);
     assert_int_equal(conf_read_fd(&read, fd, &problems), STATUS_OK);

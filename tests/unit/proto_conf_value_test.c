@@ -67,7 +67,7 @@ static void sizes(void **state)
                                       "M4"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         refuse("memory", "size", bad[i],
-               "test: must be a size (bytes, or with K, M, G or T) from 4M to 16T\n");
+               "test: must be auto or a size (bytes, or with K, M, G or T) from 4M to 16T\n");
 }
 
 static void times(void **state)

@@ -22,7 +22,7 @@
 #include "workers/grpc/server.h"
 
 enum {
-    DESCRIPTORS_SPARE = 256, /* besides one per connection */
+    DESCRIPTORS_SPARE = 192, /* besides one per connection */
     YIELD_NS = 20000,        /* per connection that this worker has */
     YIELD_MAX_NS = 2000000,
     RECEIVE_ROOM = 262144, /* of a socket; what a flood may have sent ahead, see guard.h */
