@@ -115,7 +115,8 @@ static void try_parts(const uint8_t *data, size_t len)
     try_list(text);
     try_url(text);
     try_letter(text);
-    try_machine(data, len);
+    if (len % 8 == 0) /* files are slow */
+        try_machine(data, len);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
