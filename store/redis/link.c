@@ -67,6 +67,11 @@ const char *redis_link_host(const struct redis_link *link)
     return link->peer.host;
 }
 
+const char *redis_link_address(const struct redis_link *link)
+{
+    return link->peer.address;
+}
+
 uint16_t redis_link_port(const struct redis_link *link)
 {
     return link->options.port;

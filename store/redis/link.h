@@ -63,6 +63,8 @@ void redis_link_close(struct redis_link **link);
 
 const char *redis_link_host(const struct redis_link *link);
 uint16_t redis_link_port(const struct redis_link *link);
+/* Which of its host's addresses it was last connected to, in numbers. */
+const char *redis_link_address(const struct redis_link *link);
 /* Takes commands now. */
 bool redis_link_ready(const struct redis_link *link);
 /* Up and slow: an answer is overdue. */

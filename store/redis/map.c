@@ -8,6 +8,7 @@
 
 #include "proto/base/log.h"
 #include "store/redis/greeting.h"
+#include "store/redis/resolve.h"
 #include "store/redis/slot.h"
 
 #define REFRESH_NS 100000000ull
@@ -15,6 +16,9 @@
 struct redis_map {
     struct redis_links *links;
     struct redis_link *seed;
+    char seed_address[REDIS_ADDRESS_MAX]; /* where it was when it was asked */
+    bool moved;                           /* it is elsewhere now: only its answer counts */
+    bool purge;                           /* nodes without slots are forgotten */
     bool doubted;
     bool complained;
     unsigned turn;       /* another node is asked each time */
@@ -179,7 +183,9 @@ static void learn(struct redis_map *map, const struct redis_link *from, const re
     reading->from = from;
     if (redis_map_read(answer, note, reading) > 0) {
         memcpy(map->slots, reading->slots, sizeof map->slots);
-        map->doubted = false;
+        map->doubted = map->moved && from != map->seed;
+        map->purge = map->purge || (map->moved && from == map->seed);
+        map->moved = map->doubted;
         map->complained = false;
     } else {
         complain(map, answer);
@@ -226,18 +232,23 @@ static bool has_slots(const struct redis_map *map, const struct redis_link *link
 }
 
 /* Whether a node with slots is away, so that another may have them soon. Nodes that are away and
- * have none are forgotten. */
+ * have none are forgotten, and all that have none when the cluster is another one. */
 static bool look_over(struct redis_map *map)
 {
-    bool missing = false;
+    bool missing = false, purge = map->purge;
+    map->purge = false;
     for (unsigned i = map->links->count; i-- > 0;) {
         struct redis_link *link = map->links->all[i];
-        if (!redis_link_hopeless(link))
+        if (!redis_link_hopeless(link) && !purge)
             continue;
-        if (has_slots(map, link))
-            missing = true;
-        else if (link != map->seed && redis_link_idle(link))
+        bool serves = has_slots(map, link);
+        missing = missing || (serves && redis_link_hopeless(link));
+        if (serves || link == map->seed)
+            continue;
+        if (redis_link_idle(link))
             redis_links_remove(map->links, link);
+        else
+            map->purge = purge; /* later */
     }
     return missing;
 }
@@ -257,10 +268,24 @@ bool redis_map_tag(const struct redis_map *map, const struct redis_link *link, u
     return true;
 }
 
+/* Whom to ask now; NULL: nobody answers. */
+static struct redis_link *whom(struct redis_map *map)
+{
+    if (!redis_link_ready(map->seed))
+        return any_ready(map);
+    const char *address = redis_link_address(map->seed);
+    if (strcmp(address, map->seed_address) != 0) {
+        map->moved = map->seed_address[0] != '\0';
+        map->doubted = true;
+        snprintf(map->seed_address, sizeof map->seed_address, "%s", address);
+    }
+    return map->moved ? map->seed : any_ready(map);
+}
+
 uint64_t redis_map_tend(struct redis_map *map, uint64_t now_ns)
 {
     uint64_t due = map->asked_ns + REFRESH_NS;
-    struct redis_link *link = any_ready(map);
+    struct redis_link *link = whom(map);
     if (!link)
         return UINT64_MAX; /* the links wake us when one is */
     if (now_ns < due)

@@ -2,7 +2,8 @@
  * map - which node of a Redis Cluster has which slot.
  *
  * Learned from CLUSTER SLOTS of any node, corrected by every MOVED, asked for again when a node is
- * away or something says that the map is wrong; at most every 100 ms.
+ * away or something says that the map is wrong; at most every 100 ms. When the URL's name leads to
+ * another address, the node there is the one to ask: it may be another cluster's.
  */
 #ifndef STRATO_STORE_REDIS_MAP_H
 #define STRATO_STORE_REDIS_MAP_H

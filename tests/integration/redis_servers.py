@@ -32,7 +32,8 @@ class Redis:
     """One redis-server. It keeps what it acknowledged when it is killed, for the kernel has it
     then. (With appendfsync = everysec Redis may write up to two seconds late.)"""
 
-    def __init__(self, options=(), port=None, login=None, address="127.0.0.1"):
+    def __init__(self, options=(), port=None, login=None, address="127.0.0.1", wrapper=()):
+        self.wrapper = list(wrapper)  # a command that ends in becoming the server
         self.address = address
         self.directory = tempfile.mkdtemp(prefix="strato-redis-", dir="/tmp")
         self.port = port or free_port()
@@ -51,7 +52,7 @@ class Redis:
     def spawn(self):
         with open(os.path.join(self.directory, "log"), "ab") as log:
             self.process = subprocess.Popen(
-                ["redis-server", "--port", str(self.port), "--bind", self.address, "--dir",
+                [*self.wrapper, "redis-server", "--port", str(self.port), "--bind", self.address, "--dir",
                  self.directory, "--save", "", "--appendonly", "yes", "--appendfsync", "no",
                  "--loglevel", "notice", "--repl-diskless-sync-delay", "0", *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)

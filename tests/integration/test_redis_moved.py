@@ -47,6 +47,29 @@ class Hosts:
 
 
 @contextlib.contextmanager
+def far_away():
+    """A network namespace of its own behind a wire: (its name, an address in it)."""
+    name, subnet = f"strato-{os.getpid()}", f"10.213.{os.getpid() % 250}"
+    near, far = f"sn{os.getpid()}", f"sf{os.getpid()}"
+
+    def ip(*words):
+        return subprocess.run(["ip", *words], capture_output=True, check=False).returncode == 0
+    if not ip("netns", "add", name):
+        pytest.skip("no network namespace may be made here")
+    try:
+        inside = ["-n", name]
+        if not (ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", name) and
+                ip("addr", "add", f"{subnet}.1/24", "dev", near) and ip("link", "set", near, "up") and
+                ip(*inside, "addr", "add", f"{subnet}.2/24", "dev", far) and
+                ip(*inside, "link", "set", far, "up") and ip(*inside, "link", "set", "lo", "up")):
+            pytest.skip("no wire may be made here")
+        yield name, f"{subnet}.2", lambda how: ip(*inside, "link", "set", far, how)
+    finally:
+        ip("link", "del", near)
+        ip("netns", "del", name)
+
+
+@contextlib.contextmanager
 def moving(settings=None, options=(), first="127.0.0.1"):
     """Two servers on one port, a name that points to the first, and a Strato that knows the name."""
     port = free_port()
@@ -142,6 +165,26 @@ def test_a_name_whose_server_stands_still():
             one.signal(signal.SIGCONT)
 
 
+def test_a_machine_that_vanishes():
+    """Nothing says that the connection is gone. It is given up within seconds, and the name asked."""
+    port = free_port()
+    with far_away() as (name, address, wire), Hosts(address) as hosts, \
+            Redis(port=port) as near, Redis(["--protected-mode", "no"], port=port, address=address,
+                                            wrapper=["ip", "netns", "exec", name]):
+        with Strato({**BASE, "redis": {"url": f"redis://{NAME}:{port}", "timeout": "500ms"}},
+                    wrapper=hosts.wrapper) as strato:
+            client = strato.client()
+            until(lambda: client.kv_put("a", b"far").status == 204, "written")
+            assert near.cli(3, "DBSIZE") == b"0"
+            assert wire("down")
+            hosts.point_to("127.0.0.1")
+            start = time.monotonic()
+            until(lambda: client.kv_put("a", b"near").status == 204, "moved", 20)
+            assert time.monotonic() - start < 10
+            assert near.cli(3, "GET", "a") == b"near"
+            until(lambda: client.get("/readyz").status == 200, "ready")
+
+
 def test_a_name_with_several_addresses_of_which_one_works():
     port = free_port()
     for place in range(3):
@@ -168,6 +211,31 @@ def test_a_name_of_a_replica_and_its_master():
                 until(lambda: client.kv_put(f"a{number}", b"b").status == 204, "taken", 3)
             until(lambda: client.get("/readyz").status == 200, "ready")
             assert master.cli(3, "DBSIZE") == b"20"
+
+
+def test_a_name_that_moves_to_another_cluster():
+    """The nodes of the old one still work, and yet they are left."""
+    options = ["--cluster-enabled", "yes", "--cluster-announce-ip"]
+    port = free_port(10000)
+    with Hosts("127.0.0.1") as hosts, Redis([*options, "127.0.0.1"], port=port) as one, \
+            Redis([*options, "127.0.0.2"], port=port, address="127.0.0.2") as two:
+        for node in (one, two):
+            node.run("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+            until(lambda: b"cluster_state:ok" in node.run("CLUSTER", "INFO"), "whole", 20)
+        redis = {"url": f"redis://{NAME}:{port}", "cluster": "yes"}
+        with Strato({**BASE, "redis": redis}, wrapper=hosts.wrapper) as strato:
+            client = strato.client()
+            until(lambda: client.kv_put("a", b"one").status == 204, "written")
+            until(lambda: client.get("/readyz").status == 200, "ready")
+            assert one.cli(0, "GET", "kv:a") == b"one"
+            two.cli(0, "SET", "kv:a", "two")
+            hosts.point_to("127.0.0.2")
+            until(lambda: client.kv_get("a").body == b"two", "moved", 20)
+            for number in range(20):
+                assert client.kv_put(f"b{number}", b"x").status == 204
+            assert two.cli(0, "DBSIZE") == b"21"
+            until(lambda: strato.metrics()['strato_redis_connections{backend="redis"}'] == 2, "left")
+            assert client.get("/readyz").status == 200
 
 
 # ---- No writes ----
