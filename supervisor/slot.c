@@ -44,7 +44,15 @@ static void schedule(struct slot *slot, bool was_ready, uint64_t ready_for_ms, u
         log_warn("%s could not start (%s)", slot->name, slot->reason);
         return;
     }
-    log_warn("%s ended (%s); starting it again in %" PRIu64 " ms", slot->name, slot->reason, delay);
+    slot->untold = true;
+}
+
+void slot_tell(struct slot *slot, uint64_t now_ms)
+{
+    if (slot->untold)
+        log_warn("%s ended (%s); starting it again in %" PRIu64 " ms", slot->name, slot->reason,
+                 slot->start_at_ms - now_ms);
+    slot->untold = false;
 }
 
 /* The successor never served: its predecessor goes on. */

@@ -34,6 +34,7 @@ struct slot {
     struct child child[RUN_LANES];
     struct policy policy;
     bool waiting; /* to be started at start_at_ms */
+    bool untold;  /* that it will be: slot_tell() logs it */
     uint64_t start_at_ms;
     int program;      /* the file of the process that became ready last, kept open; -1: none */
     bool old_program; /* start from it: what the path leads to did not start */
@@ -89,6 +90,10 @@ struct child *slot_start_successor(struct slot *slot, const struct slot_world *w
  * schedules the next start; running false: unless policy_gives_up(). Gives the exit code, -1 for a
  * signal. */
 int slot_ended(struct slot *slot, unsigned lane, int wait_status, bool running, uint64_t now_ms);
+
+/* Logs that the process ended and when it is started again, if that was just decided: the caller
+ * may decide otherwise first. */
+void slot_tell(struct slot *slot, uint64_t now_ms);
 
 /* Asks the processes, if there are any, to stop until kill_at_ms, and forgets what was planned. */
 void slot_stop(struct slot *slot, enum run_stop why, uint64_t kill_at_ms);

@@ -124,10 +124,12 @@ static bool may_start(const struct supervisor *s, const struct slot *slot)
 }
 
 /* Before the first readiness somebody looks on and should hear what is wrong, not wait. */
-static void judge_start(struct supervisor *s, const struct slot *slot, int code, uint64_t now_ms)
+static void judge_start(struct supervisor *s, struct slot *slot, int code, uint64_t now_ms)
 {
-    if (s->phase >= RUNNING || !policy_gives_up(slot->deaths, code))
+    if (s->phase >= RUNNING || !policy_gives_up(slot->deaths, code)) {
+        slot_tell(slot, now_ms);
         return;
+    }
     log_error("%s cannot be started: %s", slot->name, slot->reason);
     supervisor_stop(s, 1, now_ms);
 }

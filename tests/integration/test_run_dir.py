@@ -224,3 +224,20 @@ def test_a_link_in_place_of_the_socket_is_not_followed(tmp_path):
     code, log = strato.fails()
     strato.remove()
     assert code == 1 and "cannot open" in log and target.read_text() == "left alone"
+
+
+# ---- A full disk below run_dir ----
+
+@root_only
+def test_a_full_file_system_below_run_dir_is_no_reason_not_to_start():
+    strato = Faked()
+    path = strato.write_config()
+    lines = (f"mkdir -m 700 {strato.run_dir}; mount -t tmpfs -o size=64k,mode=700 none "
+             f"{strato.run_dir}; head -c 1M /dev/zero >{strato.run_dir}/full 2>/dev/null; "
+             f"exec {strato.program} --config {path}")
+    with open(strato.log_path, "wb") as log:
+        strato.process = subprocess.Popen(["unshare", "--mount", "/bin/sh", "-c", lines], stdout=log,
+                                          stderr=log, cwd=strato.directory, env=strato.environment)
+    strato.wait_log("^strato is ready")
+    assert "lock does not hold our pid: No space left on device" in strato.log()
+    strato.stop()

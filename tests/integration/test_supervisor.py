@@ -94,6 +94,7 @@ def test_failing_start_is_given_up():
     assert code == 1
     assert len(re.findall("^descriptors", log, re.MULTILINE)) == 3
     assert "store-memory cannot be started: exit code 1: told to fail" in log
+    assert log.count("starting it again") == 2, "said before it was given up"
     assert "strato is ready" not in log
 
 
@@ -103,6 +104,7 @@ def test_refused_configuration_is_given_up_at_once():
     strato.remove()
     assert code == 1
     assert "http-1 cannot be started: exit code 78: told to refuse" in log
+    assert "starting it again" not in log
     assert len(re.findall(r"http-1\[\d+\]: told to refuse", log)) == 1
 
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sys/stat.h>
 
 #include "proto/channel/channel.h"
 
@@ -207,6 +208,30 @@ static void an_unknown_version_is_refused(void **state)
     pair_free(&pair);
 }
 
+/* Bytes with memory behind them. */
+static long reserved(int fd)
+{
+    struct stat info;
+    assert_int_equal(fstat(fd, &info), 0);
+    return (long)info.st_blocks * 512;
+}
+
+static void what_is_mapped_is_reserved(void **state)
+{
+    (void)state;
+    char reason[200];
+    int fd = memfd_create("channel", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(fd, (off_t)channel_memory_size()), 0);
+    struct channel_memory *store = channel_map(fd, true, reason, sizeof reason);
+    assert_in_range(reserved(fd), offsetof(struct channel_memory, submissions), 65536);
+    channel_lay_out(store);
+    struct channel_memory *worker = channel_map(fd, false, reason, sizeof reason);
+    assert_true(reserved(fd) >= (long)channel_memory_size());
+    channel_unmap(&worker);
+    channel_unmap(&store);
+    close(fd);
+}
+
 static void hits_are_lossy_but_harmless(void **state)
 {
     (void)state;
@@ -230,6 +255,7 @@ int main(void)
         cmocka_unit_test(either_end_takes_up_where_its_predecessor_stopped),
         cmocka_unit_test(a_lying_worker_gets_nothing),
         cmocka_unit_test(an_unknown_version_is_refused),
+        cmocka_unit_test(what_is_mapped_is_reserved),
         cmocka_unit_test(hits_are_lossy_but_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
