@@ -14,7 +14,7 @@ import time
 
 import pytest
 from faked import Faked
-from strato import BIN
+from strato import BIN, SANITIZED
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 NOBODY = 65534
@@ -315,7 +315,7 @@ def test_an_answer_without_end_is_not_kept(tmp_path):
                 connection.sendall(b"x" * (1 << 20))
             with open(f"/proc/{process.pid}/status") as file:
                 peak = int([line for line in file if line.startswith("VmHWM")][0].split()[1])
-            assert peak < 50 << 10
+            assert SANITIZED or peak < 50 << 10
         finally:
             connection.close()
             out, err = process.communicate(timeout=30)
