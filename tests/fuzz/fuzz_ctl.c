@@ -34,6 +34,7 @@ static void set_up(void)
     snprintf(conf.run_dir, sizeof conf.run_dir, "%s", directory);
     conf.http.workers = 2;
     memset(&s.shared, 0xff, sizeof s.shared);
+    memset(s.shared.listen, 0, sizeof s.shared.listen);
     log_open("fuzz", LOG_ERROR, false);
     s.conf = &conf;
     s.program = "fuzz";
