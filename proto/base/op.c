@@ -4,7 +4,7 @@
 #include "proto/base/op.h"
 
 const struct op_info op_rows[OP_COUNT] = {
-#define OPERATION(number, service, symbol, name, kind, repeat, takes)                              \
+#define OPERATION(number, service, symbol, means, name, kind, repeat, takes)                       \
     [number] = {name,        SERVICE_##service, OP_##kind,                                         \
                 OP_##repeat, OP_TAKES_##takes,  OP_##kind != OP_READS},
 #include "proto/api/operations.def"

@@ -22,7 +22,7 @@ enum service {
 
 enum op {
     OP_NONE = 0,
-#define OPERATION(number, service, symbol, name, kind, repeat, takes) OP_##symbol = (number),
+#define OPERATION(number, service, symbol, means, name, kind, repeat, takes) OP_##symbol = (number),
 #include "proto/api/operations.def"
     OP_COUNT
 };

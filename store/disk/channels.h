@@ -10,6 +10,7 @@
 #define STRATO_STORE_DISK_CHANNELS_H
 
 #include "store/disk/batch.h"
+#include "store/disk/record.h"
 
 struct channels;
 

@@ -11,12 +11,6 @@
 #include "proto/base/failpoint.h"
 #include "store/disk/engine.h"
 
-enum {
-    /* A longer value is read from the database each time: a set of it is costly to publish, and
-     * one value would put much else out of the arena. */
-    SET_PUBLISHED_MAX = 64 * 1024,
-};
-
 /* ---- Transactions ---- */
 
 struct work engine_read(struct engine *engine)
@@ -93,52 +87,75 @@ enum status engine_commit(struct engine *engine, size_t first, size_t count)
 /* ---- The arena ---- */
 
 void engine_publish(struct engine *engine, enum service service, struct bytes key,
-                    struct bytes value, uint64_t expiry_ms, uint64_t revision)
+                    struct bytes shown, uint64_t expiry_ms, uint64_t revision)
 {
-    bool wanted = service_info(service)->holds != OP_HOLDS_ITEMS ||
-                  (value.len > 0 && value.len <= SET_PUBLISHED_MAX);
-    if (wanted && arena_load(engine->arena, service, key, value, expiry_ms, revision,
-                             clock_wall_ms()) == STATUS_OK)
+    /* A set is shown as its items, of which it has at least one. */
+    bool wanted = service_info(service)->holds != OP_HOLDS_ITEMS || shown.len > 0;
+    if (wanted && revision != 0 &&
+        arena_load(engine->arena, service, key, shown, expiry_ms, revision, clock_wall_ms()) ==
+            STATUS_OK)
         return;
     /* Also one that has expired: the clock may be set back. */
     static const struct arena_origin nobody = {.channel = ARENA_NOBODY};
     (void)!arena_delete(engine->arena, service, key, nobody, 0);
 }
 
+/* What was put is what is shown. */
 static void publish(struct engine *engine, const struct batch_entry *entry)
 {
-    struct request request = batch_request(&engine->batch, entry);
-    struct reply reply = batch_reply(&engine->batch, entry);
-    enum service service = op_info(request.op)->service;
-    int64_t number;
-    struct bytes value;
-    if (operation_result(&request, &reply, &number, &value) == STATUS_OK) {
-        engine_publish(engine, service, request.key, value, request.expiry_ms, reply.revision);
-    } else {
-        static const struct arena_origin nobody = {.channel = ARENA_NOBODY};
-        (void)!arena_delete(engine->arena, service, request.key, nobody, 0);
+    for (size_t i = 0; i < entry->write_count; i++) {
+        struct batch_wrote wrote = batch_write(&engine->batch, entry->first_write + i);
+        engine_publish(engine, wrote.service, wrote.key, wrote.shown, wrote.expiry_ms,
+                       wrote.revision);
     }
 }
 
 /* ---- The batch ---- */
 
+/* Whether it makes what is stored under its key larger. */
+static bool enlarges(const struct work *work, const struct request *request)
+{
+    struct record old;
+    enum service service = op_info(request->op)->service;
+    enum op_holds holds = service_info(service)->holds;
+    if (holds == OP_HOLDS_ITEMS || record_get(work, service, request->key, &old) != STATUS_OK)
+        return true;
+    return holds == OP_HOLDS_VALUE && request->value.len > old.value.len;
+}
+
+static bool has_room(struct engine *engine, const struct request *request)
+{
+    return op_info(request->op)->kind != OP_GROWS ||
+           room_take(&engine->room, &engine->env, engine_read(engine).txn, request->value.len) ||
+           !enlarges(&engine->work, request);
+}
+
+/* STATUS_OK, also when it is refused without having changed anything; else the transaction is lost
+ * and *reply is not to be used. */
+static enum status carry_out_one(struct engine *engine, struct batch_entry *entry,
+                                 const struct request *request, struct reply *reply)
+{
+    struct work *work = &engine->work;
+    struct disk_tx tx;
+    struct call call = {&tx.tx, request, &engine->limits, &engine->items};
+    bool changed = work->changed;
+    disk_tx_write(&tx, work, &engine->batch, entry);
+    work->changed = false;
+    enum status status = call_carry_out(&call, reply);
+    entry->changed = work->changed;
+    work->changed |= changed;
+    return entry->changed ? status : STATUS_OK;
+}
+
 enum status engine_carry_out(struct engine *engine, struct batch_entry *entry)
 {
     struct request request = batch_request(&engine->batch, entry);
     struct reply reply = {.status = STATUS_FULL};
-    struct work *work = &engine->work;
     enum status status = STATUS_OK;
-    entry->changed = false;
+    batch_begin(&engine->batch, entry);
     engine_begin(engine);
-    if (op_info(request.op)->kind != OP_GROWS ||
-        room_take(&engine->room, &engine->env, engine_read(engine).txn, request.value.len) ||
-        !operation_enlarges(work, &request)) {
-        bool changed = work->changed;
-        work->changed = false;
-        status = operation_carry_out(work, &request, &engine->items, &reply);
-        entry->changed = work->changed;
-        work->changed |= changed;
-    }
+    if (has_room(engine, &request))
+        status = carry_out_one(engine, entry, &request, &reply);
     if (status == STATUS_OK)
         batch_answer(&engine->batch, entry, &reply);
     return status;
@@ -190,7 +207,7 @@ static enum status carry_out(struct engine *engine, size_t first, size_t count)
 static void settle_apart(struct engine *engine, size_t first, size_t count)
 {
     struct batch *batch = &engine->batch;
-    size_t mark = batch->bytes.len; /* answers of a transaction that is lost need no room */
+    struct batch_mark mark = batch_mark(batch);
     run_child_beat(clock_ms());
     enum status status = carry_out(engine, first, count);
     if (status == STATUS_OK)
@@ -198,14 +215,14 @@ static void settle_apart(struct engine *engine, size_t first, size_t count)
     if (status == STATUS_OK)
         return;
     engine_abort(engine);
-    batch->bytes.len = mark;
+    batch_return(batch, mark); /* what a lost transaction wrote and answered needs no room */
     if (count > 1) {
         settle_apart(engine, first, count / 2);
         settle_apart(engine, first + count / 2, count - count / 2);
         return;
     }
     const struct reply refused = {.status = status};
-    batch->entries[first].changed = false;
+    batch_begin(batch, &batch->entries[first]);
     batch_answer(batch, &batch->entries[first], &refused);
     finish(engine, first, 1);
 }

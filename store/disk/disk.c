@@ -32,61 +32,63 @@ static bool holds_items(enum service service)
     return service_info(service)->holds == OP_HOLDS_ITEMS;
 }
 
+/* A record of the arena as the answer to a read. */
+static struct reply reply_of(enum service service, const struct arena_entry *entry)
+{
+    struct reply reply = {.revision = entry->revision};
+    switch (service_info(service)->holds) {
+    case OP_HOLDS_NUMBER:
+    case OP_HOLDS_FLAG:
+        memcpy(&reply.number, entry->value.data,
+               entry->value.len < sizeof reply.number ? entry->value.len : sizeof reply.number);
+        break;
+    case OP_HOLDS_VALUE:
+    case OP_HOLDS_ITEMS:
+        reply.value = entry->value;
+        break;
+    }
+    return reply;
+}
+
 /* From the arena, which has what was committed last if it has the key at all. */
 static bool read_arena(struct engine *engine, const struct engine_call *call)
 {
     const struct request *request = &call->request;
-    struct arena_entry entry;
-    struct reply reply;
     enum service service = op_info(request->op)->service;
+    struct arena_entry entry;
     if (arena_get(engine->arena, service, request->key, clock_wall_ms(), &entry) != STATUS_OK)
         return false;
-    const struct record record = {entry.revision, entry.expiry_ms, entry.value};
-    if (holds_items(service))
-        reply = (struct reply){.revision = entry.revision, .value = entry.value};
-    else
-        operation_read(request, &record, &reply);
+    struct reply reply = reply_of(service, &entry);
     complete(engine, call, &reply);
     return true;
 }
 
-static void read_set(struct engine *engine, const struct engine_call *call)
+/* Carries out a request that only reads, in the last commit. The reply is valid until the next. */
+static struct reply read_commit(struct engine *engine, const struct request *request,
+                                struct disk_tx *tx_r)
 {
-    struct work work = engine_read(engine);
     struct reply reply;
-    (void)!operation_carry_out(&work, &call->request, &engine->items, &reply);
-    complete(engine, call, &reply);
-    if (reply.status == STATUS_DAMAGED)
-        engine_stop_reading(engine);
-    if (reply.revision != 0)
-        engine_publish(engine, op_info(call->request.op)->service, call->request.key, reply.value,
-                       0, reply.revision);
+    struct call call = {&tx_r->tx, request, &engine->limits, &engine->items};
+    engine->view = engine_read(engine);
+    disk_tx_read(tx_r, &engine->view);
+    (void)!call_carry_out(&call, &reply);
+    return reply;
 }
 
 /* Answers a read from the last commit, and keeps what was found for those that follow. */
 static void read_now(struct engine *engine, const struct engine_call *call)
 {
     const struct request *request = &call->request;
-    enum service service = op_info(request->op)->service;
-    struct record record;
-    struct reply reply;
+    struct disk_tx tx;
     if (read_arena(engine, call))
         return;
-    if (holds_items(service)) {
-        read_set(engine, call);
-        return;
-    }
-    struct work work = engine_read(engine);
-    enum status status = record_get(&work, service, request->key, &record);
-    operation_read(request, status == STATUS_OK ? &record : NULL, &reply);
-    if (status == STATUS_DAMAGED)
-        reply.status = status;
+    struct reply reply = read_commit(engine, request, &tx);
     complete(engine, call, &reply);
-    if (status == STATUS_DAMAGED)
+    if (reply.status == STATUS_DAMAGED)
         engine_stop_reading(engine); /* LMDB may have given the transaction up */
-    if (status == STATUS_OK)
-        engine_publish(engine, service, request->key, record.value, record.expiry_ms,
-                       record.revision);
+    else if (tx.found.revision != 0)
+        engine_publish(engine, op_info(request->op)->service, request->key, tx.shown,
+                       tx.found.expiry_ms, tx.found.revision);
 }
 
 /* ---- The engine's table: requests ---- */
@@ -110,7 +112,7 @@ static void submit(struct engine *engine, const struct engine_call *call)
 /* A submission that nothing was done for had no outcome either: its worker sends it again. */
 static void replay(struct engine *engine, const struct engine_call *call)
 {
-    struct reply reply, now;
+    struct reply reply;
     const struct op_info *info = op_info(call->request.op);
     if (!info->write) {
         read_now(engine, call);
@@ -119,10 +121,10 @@ static void replay(struct engine *engine, const struct engine_call *call)
     if (!channels_result(engine->channels, call->channel, call->sequence, &reply))
         reply = (struct reply){.status = STATUS_RESTAGE};
     if (reply.status == STATUS_OK && holds_items(info->service)) {
-        struct work work = engine_read(engine);
-        struct request request = {.op = service_info(info->service)->read,
-                                  .key = call->request.key};
-        (void)!operation_carry_out(&work, &request, &engine->items, &now);
+        const struct request request = {.op = service_info(info->service)->read,
+                                        .key = call->request.key};
+        struct disk_tx tx;
+        struct reply now = read_commit(engine, &request, &tx);
         reply.status = now.status;
         reply.value = now.value;
     }
@@ -270,6 +272,7 @@ static struct engine *open_engine(const struct run_child *child,
     if (!engine)
         panic("out of memory");
     engine->callbacks = *callbacks;
+    engine->limits = (struct call_limits){.max_set = child->conf.max_set};
     engine->channel_count = run_channel_count(&child->conf);
     env_open(&engine->env, &child->conf);
     room_open(&engine->room, &engine->env);

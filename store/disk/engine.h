@@ -15,6 +15,8 @@
 #include "store/disk/flush.h"
 #include "store/disk/room.h"
 #include "store/disk/snapshot.h"
+#include "store/disk/tx.h"
+#include "store/services/call.h"
 
 struct engine {
     struct engine_callbacks callbacks;
@@ -27,9 +29,11 @@ struct engine {
     struct batch batch;
     size_t carried_out;  /* entries at the front of the batch that are in the transaction */
     struct buffer items; /* a set being answered */
+    struct call_limits limits;
 
     MDB_txn *reader; /* of the last commit; open while reading */
     bool reading;
+    struct work view; /* of the request that reads */
     struct work work; /* its txn is the open write transaction; NULL: there is none */
     struct state state;
     struct state committed; /* what state was at the last commit */

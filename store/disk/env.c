@@ -409,7 +409,7 @@ static void take_tables(struct env *env)
 
 void env_open(struct env *env, const struct conf *conf)
 {
-    *env = (struct env){.sync = conf->disk_sync, .max_set = conf->max_set};
+    *env = (struct env){.sync = conf->disk_sync};
     snprintf(env->path, sizeof env->path, "%s", conf->disk_path);
     make_directory(env->path);
     bool found = look_into(env->path);

@@ -37,7 +37,6 @@ struct env {
     enum sync_mode sync;
     size_t page_size;
     uint64_t pages_max; /* pages of the map */
-    uint64_t max_set;   /* bytes of a set's packed items */
     int lock_fd;
     int data_fd; /* LMDB's own */
     struct flush *flush;

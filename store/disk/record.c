@@ -13,10 +13,9 @@
 #include "proto/run/run.h"
 
 enum {
-    VALUE_MAX = 64 << 20,    /* what max_value may be at most */
-    KEY_SIZE_MAX = 511,      /* of LMDB's keys */
-    ITEMS_RESERVE = 1 << 20, /* bytes taken for a set before its items are there */
-    STEPS = 4096,            /* records passed over between two signs of life */
+    VALUE_MAX = 64 << 20, /* what max_value may be at most */
+    KEY_SIZE_MAX = 511,   /* of LMDB's keys */
+    STEPS = 4096,         /* records passed over between two signs of life */
 };
 static const uint64_t number_max = 1ull << 62; /* revisions and ids count up from 0 */
 
@@ -32,13 +31,13 @@ static MDB_val key_val(const struct key *key)
     return env_val((struct bytes){key->data, key->len});
 }
 
-static void item_key(uint64_t set, struct bytes item, struct key *key_r)
+static void part_key(uint64_t id, struct bytes name, struct key *key_r)
 {
-    uint64_t id = htobe64(set);
-    memcpy(key_r->data, &id, sizeof id);
-    if (item.len > 0)
-        memcpy(key_r->data + sizeof id, item.data, item.len);
-    key_r->len = sizeof id + item.len;
+    uint64_t first = htobe64(id);
+    memcpy(key_r->data, &first, sizeof first);
+    if (name.len > 0)
+        memcpy(key_r->data + sizeof first, name.data, name.len);
+    key_r->len = sizeof first + name.len;
 }
 
 static void expiry_key(uint64_t expiry_ms, enum service service, struct bytes key,
@@ -268,114 +267,73 @@ enum status record_reclaim(struct work *work, unsigned limit, unsigned *count_r)
     return STATUS_OK;
 }
 
-/* ---- Items of sets ---- */
+/* ---- Collections ---- */
 
-/* Appends one item. False when it is none, or more than the root says that there are. */
-static bool take_item(MDB_val key, const struct set_root *root, uint64_t number, size_t start,
-                      struct buffer *items)
+/* Visits what stands at the cursor and behind it, as long as it is of this collection. */
+static enum status
+visit_parts(const struct work *work, MDB_cursor *cursor, struct key *from, uint64_t id,
+            bool (*visit)(void *context, struct bytes name, const struct tx_item *item),
+            void *context)
 {
-    size_t len = key.mv_size - sizeof root->id;
-    uint8_t prefix[2];
-    if (len < 1 || len > KEY_MAX || number >= root->items ||
-        items->len - start + sizeof prefix + len > root->packed)
-        return false;
-    set_prefix(len, prefix);
-    buffer_append(items, prefix, sizeof prefix);
-    buffer_append(items, (const uint8_t *)key.mv_data + sizeof root->id, len);
-    return true;
-}
-
-/* Goes to the first item of a set. STATUS_OK with *more_r, or STATUS_DAMAGED. */
-static enum status first_item(const struct work *work, uint64_t set, MDB_cursor *cursor,
-                              MDB_val *key_r, bool *more_r)
-{
-    struct key prefix;
-    MDB_val value;
-    item_key(set, (struct bytes){0}, &prefix);
-    *key_r = key_val(&prefix);
-    int code = mdb_cursor_get(cursor, key_r, &value, MDB_SET_RANGE);
+    static const struct tx_item nothing;
+    MDB_val key = key_val(from), value;
+    int code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    for (uint64_t number = 1; code == MDB_SUCCESS && leading_number(key) == id; number++) {
+        struct bytes name = {(const uint8_t *)key.mv_data + sizeof id, key.mv_size - sizeof id};
+        if (name.len < 1 || name.len > KEY_MAX)
+            return env_damaged(work->env, "a collection has a part with a name of %zu bytes",
+                               name.len);
+        if (!visit(context, name, &nothing))
+            return STATUS_OK;
+        if (number % STEPS == 0)
+            run_child_beat(clock_ms());
+        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
     enum status status = env_status(work->env, code, "read");
-    *more_r = status == STATUS_OK && leading_number(*key_r) == set;
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
-/* From the first on, as many as the root says, which must be all. */
-static enum status take_items(const struct work *work, MDB_cursor *cursor,
-                              const struct set_root *root, struct buffer *items)
-{
-    MDB_val key, value;
-    size_t start = items->len;
-    uint64_t number = 0;
-    bool more, whole = true;
-    enum status status = first_item(work, root->id, cursor, &key, &more);
-    while (status == STATUS_OK && more) {
-        whole = take_item(key, root, number, start, items);
-        if (!whole)
-            break;
-        if (++number % STEPS == 0)
-            run_child_beat(clock_ms());
-        status = env_status(work->env, mdb_cursor_get(cursor, &key, &value, MDB_NEXT), "read");
-        more = status == STATUS_OK && leading_number(key) == root->id;
-    }
-    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
-        return status;
-    if (whole && number == root->items && items->len - start == root->packed)
-        return STATUS_OK;
-    return env_damaged(work->env, "a set has not the items that it should have");
-}
-
-enum status record_items(const struct work *work, const struct set_root *root, struct buffer *items)
+enum status record_walk_parts(const struct work *work, uint64_t id, struct bytes from,
+                              bool (*visit)(void *context, struct bytes name,
+                                            const struct tx_item *item),
+                              void *context)
 {
     MDB_cursor *cursor;
-    if (!record_root_is_sane(root))
-        return STATUS_DAMAGED;
-    buffer_reserve(items, root->packed < ITEMS_RESERVE ? root->packed : ITEMS_RESERVE);
+    struct key key;
+    part_key(id, from, &key);
     int code = mdb_cursor_open(work->txn, work->env->tables[TABLE_ITEM], &cursor);
     if (code != MDB_SUCCESS)
         return env_status(work->env, code, "read");
-    enum status status = take_items(work, cursor, root, items);
+    enum status status = visit_parts(work, cursor, &key, id, visit, context);
     mdb_cursor_close(cursor);
     return status;
 }
 
-enum status record_no_items(const struct work *work, uint64_t set)
-{
-    MDB_cursor *cursor;
-    MDB_val key;
-    bool more = false;
-    int code = mdb_cursor_open(work->txn, work->env->tables[TABLE_ITEM], &cursor);
-    if (code != MDB_SUCCESS)
-        return env_status(work->env, code, "read");
-    enum status status = first_item(work, set, cursor, &key, &more);
-    mdb_cursor_close(cursor);
-    return more ? env_damaged(work->env, "a set has more items than it should have") : status;
-}
-
-bool record_has_item(const struct work *work, uint64_t set, struct bytes item)
+enum status record_get_part(const struct work *work, uint64_t id, struct bytes name)
 {
     struct key key;
     MDB_val value;
-    item_key(set, item, &key);
+    part_key(id, name, &key);
     MDB_val at = key_val(&key);
     int code = mdb_get(work->txn, work->env->tables[TABLE_ITEM], &at, &value);
-    return env_status(work->env, code, "read") == STATUS_OK;
+    return env_status(work->env, code, "read");
 }
 
-enum status record_add_item(const struct work *work, uint64_t set, struct bytes item)
+enum status record_put_part(struct work *work, uint64_t id, struct bytes name)
 {
     struct key key;
-    MDB_val nothing = {0};
-    item_key(set, item, &key);
-    MDB_val at = key_val(&key);
-    int code = mdb_put(work->txn, work->env->tables[TABLE_ITEM], &at, &nothing, MDB_NOOVERWRITE);
-    return code == MDB_KEYEXIST ? STATUS_NOT_FOUND : env_status(work->env, code, "write");
+    part_key(id, name, &key);
+    work->changed = true;
+    return put(work, TABLE_ITEM, key_val(&key), (MDB_val){0});
 }
 
-enum status record_remove_item(const struct work *work, uint64_t set, struct bytes item)
+enum status record_remove_part(struct work *work, uint64_t id, struct bytes name)
 {
     struct key key;
-    item_key(set, item, &key);
-    return drop(work, TABLE_ITEM, key_val(&key));
+    part_key(id, name, &key);
+    enum status status = drop(work, TABLE_ITEM, key_val(&key));
+    work->changed |= status != STATUS_NOT_FOUND;
+    return status;
 }
 
 /* ---- State ---- */

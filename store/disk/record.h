@@ -15,6 +15,8 @@
 #include "proto/base/op.h"
 #include "proto/base/set.h"
 #include "store/disk/env.h"
+#include "store/services/set/root.h"
+#include "store/tx.h"
 
 enum { RECORD_FORMAT = 1 };
 
@@ -23,13 +25,6 @@ struct record_header {
     uint8_t format;
     uint64_t revision;
     uint64_t expiry_ms; /* ms since the epoch; 0 never */
-} __attribute__((packed));
-
-/* The items of a set are kept one by one, so that changing one writes no others. */
-struct set_root {
-    uint64_t id;
-    uint64_t items;
-    uint64_t packed; /* bytes of all items as proto/base/set.h packs them */
 } __attribute__((packed));
 
 /* What goes on from transaction to transaction. */
@@ -74,17 +69,17 @@ uint64_t record_next_expiry(const struct work *work);
 
 /* Whether a root can be one. */
 bool record_root_is_sane(const struct set_root *root);
-/* Appends the packed items of a set. STATUS_OK, or STATUS_DAMAGED: they are not those of the root.
- */
-enum status record_items(const struct work *work, const struct set_root *root,
-                         struct buffer *items) MUST_CHECK;
-/* STATUS_OK when a set has no items, STATUS_DAMAGED when it has. */
-enum status record_no_items(const struct work *work, uint64_t set) MUST_CHECK;
-bool record_has_item(const struct work *work, uint64_t set, struct bytes item);
-/* Adds and removes. STATUS_OK; STATUS_NOT_FOUND when it is already so; STATUS_FULL and
- * STATUS_DAMAGED as above. */
-enum status record_add_item(const struct work *work, uint64_t set, struct bytes item) MUST_CHECK;
-enum status record_remove_item(const struct work *work, uint64_t set, struct bytes item) MUST_CHECK;
+
+/* The parts of collections have a name and nothing else yet. Visits those of a collection in order,
+ * from a name on, until visit returns false. STATUS_OK or STATUS_DAMAGED. */
+enum status record_walk_parts(const struct work *work, uint64_t id, struct bytes from,
+                              bool (*visit)(void *context, struct bytes name,
+                                            const struct tx_item *item),
+                              void *context) MUST_CHECK;
+/* STATUS_OK; STATUS_NOT_FOUND; STATUS_FULL and STATUS_DAMAGED as above. */
+enum status record_get_part(const struct work *work, uint64_t id, struct bytes name) MUST_CHECK;
+enum status record_put_part(struct work *work, uint64_t id, struct bytes name) MUST_CHECK;
+enum status record_remove_part(struct work *work, uint64_t id, struct bytes name) MUST_CHECK;
 
 /* What makes no sense is made anew from the records, which takes its time. */
 void record_load_state(const struct work *work, struct state *state_r);

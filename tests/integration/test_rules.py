@@ -62,6 +62,17 @@ def test_nobody_includes_another_process():
     assert not wrong, "\n".join(wrong)
 
 
+def test_services_stand_on_tx_alone():
+    wrong = []
+    for path in sources():
+        if within(path, ["store/services"]):
+            for name in includes(path):
+                if "/" in name and name != "store/tx.h" and \
+                        not within(name, ["store/services", "proto/base", "proto/api"]):
+                    wrong.append(f"{path} includes {name}")
+    assert not wrong, "\n".join(wrong)
+
+
 def test_includes_are_from_the_root():
     wrong = []
     for path in sources():
@@ -85,7 +96,7 @@ def test_each_library_has_one_includer():
 # Files that may name a single operation or service. Each carries operations out, or takes part in
 # one protocol's or store's own way of doing so.
 NAMES_OPERATIONS = {
-    "store/disk/operation.c", "store/memory/memory.c", "store/redis/answer.c",
+    "store/memory/memory.c", "store/redis/answer.c",
     "store/redis/command.c", "store/redis/redis.c", "store/arena/survey.c",
     "store/arena/writer.c", "store/disk/env.c", "workers/core/local.c", "workers/core/probe.c",
     "workers/http/exchange.c",

@@ -205,7 +205,7 @@ static void test_a_large_set_is_changed_in_place(void **state)
     struct set_root root = {.id = 7, .items = ITEMS, .packed = ITEMS * 17ull};
     for (int i = 0; i < ITEMS; i++) {
         snprintf(item, sizeof item, "item-%010d", i * 7919 % ITEMS);
-        assert_int_equal(record_add_item(&work, root.id, bytes_of(item)), STATUS_OK);
+        assert_int_equal(record_put_part(&work, root.id, bytes_of(item)), STATUS_OK);
     }
     assert_int_equal(record_put(&disk->engine->work, SERVICE_SET, bytes_of("s"),
                                 (struct bytes){(uint8_t *)&root, sizeof root}, 0, &revision),
@@ -224,7 +224,7 @@ static void test_a_large_set_is_changed_in_place(void **state)
 
 /* ---- Expiry and limits ---- */
 
-static struct request cache_set(const char *key, const char *value, uint64_t expiry_ms)
+static struct request cache_request(const char *key, const char *value, uint64_t expiry_ms)
 {
     struct request request = disk_request(OP_CACHE_SET, key, value, 0);
     request.expiry_ms = expiry_ms;
@@ -247,16 +247,16 @@ static void test_expiry(void **state)
     uint64_t now = clock_wall_ms();
     char key[KEY_MAX + 1] = "", text[32];
     disk_open(disk);
-    disk_ask(disk, cache_set("gone", "x", now - 1));
-    disk_ask(disk, cache_set("later", "x", now - 1));
-    disk_ask(disk, cache_set("later", "y", now + 100000));
-    disk_ask(disk, cache_set("ever", "z", now - 1));
-    disk_ask(disk, cache_set("ever", "z", 0));
+    disk_ask(disk, cache_request("gone", "x", now - 1));
+    disk_ask(disk, cache_request("later", "x", now - 1));
+    disk_ask(disk, cache_request("later", "y", now + 100000));
+    disk_ask(disk, cache_request("ever", "z", now - 1));
+    disk_ask(disk, cache_request("ever", "z", 0));
     memset(key, 'k', KEY_MAX);
-    disk_ask(disk, cache_set(key, "long", now - 1));
+    disk_ask(disk, cache_request(key, "long", now - 1));
     for (int i = 0; i < 1000; i++) {
         snprintf(text, sizeof text, "many-%d", i);
-        disk_submit(disk, 0, cache_set(text, "x", now - 5));
+        disk_submit(disk, 0, cache_request(text, "x", now - 5));
     }
     disk_settle(disk);
     assert_int_equal(disk_do(disk, OP_CACHE_GET, "gone", NULL, 0).status, STATUS_NOT_FOUND);

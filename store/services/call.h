@@ -1,0 +1,38 @@
+/*
+ * call - one request as a service's function gets it, and the functions by operation.
+ */
+#ifndef STRATO_STORE_SERVICES_CALL_H
+#define STRATO_STORE_SERVICES_CALL_H
+
+#include "store/tx.h"
+
+/* What bounds the operations, from strato.ini. */
+struct call_limits {
+    uint64_t max_set;
+};
+
+struct call {
+    struct tx *tx;
+    const struct request *request;
+    const struct call_limits *limits;
+    struct buffer *scratch; /* the service's, to make a value in; the reply may borrow it */
+};
+
+/* The key of the request in its service's own space. */
+static inline struct tx_key call_key(const struct call *call)
+{
+    return (struct tx_key){op_info(call->request->op)->service, 0, call->request->key};
+}
+
+/*
+ * Carries a request out. STATUS_OK: *reply_r is its answer, whose value is valid until the next
+ * change of the store or the next call. Else it has no effect, and *reply_r has just this status.
+ */
+enum status call_carry_out(struct call *call, struct reply *reply_r) MUST_CHECK;
+
+/* One function for each row of operations.def, named by its symbol. Each gets a zeroed reply. */
+#define OPERATION(number, service, symbol, means, name, kind, repeat, takes)                       \
+    enum status means(struct call *call, struct reply *reply);
+#include "proto/api/operations.def"
+
+#endif
