@@ -44,6 +44,8 @@ class Frames:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.counts = [0] * 256
         self.goaways = []  # (last stream, error, debug text)
+        self.statuses = {}  # stream: (gRPC status, text)
+        self.decoder = hpack.Decoder()
         self.ended = threading.Event()
         self.reader = None
         if preface:
@@ -84,12 +86,19 @@ class Frames:
             data += part
         return data
 
+    def note(self, stream, block):
+        fields = dict(self.decoder.decode(block))
+        if "grpc-status" in fields:
+            self.statuses[stream] = (int(fields["grpc-status"]), fields.get("grpc-message", ""))
+
     def read(self):
         try:
             while True:
                 head = self.exactly(9)
                 payload = self.exactly(int.from_bytes(head[:3], "big"))
                 self.counts[head[3]] += 1
+                if head[3] == HEADERS:
+                    self.note(int.from_bytes(head[5:], "big"), payload)
                 if head[3] == GOAWAY:
                     self.goaways.append((*struct.unpack(">II", payload[:8]), payload[8:]))
                 if head[3] == SETTINGS and not head[4] & ACK:

@@ -204,7 +204,7 @@ def test_malformed_message_frames(victim):
 # ---- Clients that hold on to memory ----
 
 def test_messages_that_do_not_end(strato, victim):
-    """gRPC's quota bounds what is kept of them."""
+    """The worker's budget bounds what is kept of them."""
     connections = []
     part = frame(DATA, 0, 1, b"x" * 16000)[9:]
     for _ in range(60):
@@ -220,33 +220,6 @@ def test_messages_that_do_not_end(strato, victim):
     for connection in connections:
         connection.close()
     victim.before = max(victim.before, resident(victim.pid))
-
-
-def test_answers_that_nobody_reads():
-    """More than 256 MiB of them are refused, and small ones are still given."""
-    with Strato({"grpc": {"enabled": "yes", "workers": "1"}}) as strato:
-        victim = Victim(strato)
-        victim.rpc.kv_put("big", b"x" * (1 << 20))
-        request = message(messages.Location(key="big").SerializeToString())
-        deaf = []
-        for _ in range(4):
-            deaf.append(Frames(victim.address, read=False, initial_window=0))
-            deaf[-1].send(b"".join(
-                frame(HEADERS, END_HEADERS, stream, GET) + frame(DATA, END_STREAM, stream, request)
-                for stream in range(1, 400, 2)))
-
-        def refused():
-            code, text = victim.rpc.status("/proto.KV/KVGet", messages.Location(key="big"))
-            return code.name == "RESOURCE_EXHAUSTED" and "answers" in text
-        until(refused, "large answers refused")
-        assert victim.rpc.kv_get("k") == b"v"
-        assert resident(victim.pid) - victim.before < 350
-        for connection in deaf:
-            connection.close()
-        until(lambda: not refused(), "large answers given again")
-        assert len(victim.rpc.kv_get("big")) == 1 << 20
-        victim.before = resident(victim.pid)
-        victim.finish()
 
 
 def test_connections_over_the_limit_are_refused():

@@ -17,6 +17,11 @@ void core_budget_open(struct core *core, uint64_t max_memory)
     core_gauge(core, FIGURE_BUDGET_USED, 0);
 }
 
+uint64_t core_budget_limit(const struct core *core)
+{
+    return core->budget.limit;
+}
+
 void core_budget_close(struct core *core)
 {
     core_gauge(core, FIGURE_BUDGET_LIMIT, 0);

@@ -125,6 +125,8 @@ void core_gauge(struct core *core, unsigned figure, uint64_t value);
 /* False: bytes more would be past the limit, even after relieve() did what it can. Refuse the
  * request (core_budget_error says why), or wait. */
 bool core_budget_take(struct core *core, uint64_t bytes) MUST_CHECK;
+/* How many bytes may be held at most. */
+uint64_t core_budget_limit(const struct core *core);
 /* Gives back what was taken. */
 void core_budget_give(struct core *core, uint64_t bytes);
 /* relieve: called when the limit would be passed. It frees what a client has held for long and

@@ -1,21 +1,17 @@
 /*
  * accept - see accept.h. Runs in the gRPC workers' epoll thread; ends the process when epoll fails.
- *
- * gRPC owns a descriptor once it has it, and does not say when it closes it. So a connection counts
- * as there for as long as its descriptor still is the socket that it was.
  */
 #include "workers/grpc/accept.h"
 
 #include <errno.h>
 #include <grpc/grpc_posix.h>
 #include <grpc/grpc_security.h>
-#include <linux/tcp.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/channel/figures.h"
@@ -25,98 +21,10 @@ enum {
     DESCRIPTORS_SPARE = 192, /* besides one per connection */
     YIELD_NS = 20000,        /* per connection that this worker has */
     YIELD_MAX_NS = 2000000,
-    RECEIVE_ROOM = 262144, /* of a socket; what a flood may have sent ahead, see guard.h */
+    RECEIVE_ROOM = 262144, /* of a socket; what a flood may have sent ahead */
     PAUSE_NS = 100000000,  /* after running out of descriptors */
-    SWEEP_NS = 1000000000,
+    DESCRIPTORS_MAX = 1 << 20,
 };
-
-/* ---- Counting ---- */
-
-static ino_t inode_of(int fd)
-{
-    struct stat info;
-    return fstat(fd, &info) == 0 ? info.st_ino : 0;
-}
-
-unsigned rpc_accept_count(struct rpc_server *server)
-{
-    struct rpc_accept *accept = &server->accept;
-    pthread_mutex_lock(&server->lock);
-    accept->connections = 0;
-    for (unsigned fd = 0; fd < accept->places; fd++) {
-        struct rpc_place *place = &accept->place[fd];
-        if (place->inode != 0 && inode_of((int)fd) != place->inode)
-            place->inode = 0;
-        accept->connections += place->inode != 0;
-    }
-    core_gauge(server->core, FIGURE_CONNECTIONS_OPEN, accept->connections);
-    pthread_mutex_unlock(&server->lock);
-    return accept->connections;
-}
-
-static void remember(struct rpc_accept *accept, int fd)
-{
-    if ((unsigned)fd >= accept->places) {
-        unsigned places = 2 * (unsigned)fd + 64;
-        accept->place = realloc(accept->place, places * sizeof *accept->place);
-        if (!accept->place)
-            panic("out of memory: %u connections", places);
-        memset(accept->place + accept->places, 0,
-               (places - accept->places) * sizeof *accept->place);
-        accept->places = places;
-    }
-    accept->connections += accept->place[fd].inode == 0;
-    accept->place[fd] = (struct rpc_place){.inode = inode_of(fd)};
-}
-
-/* ---- Who sends most ---- */
-
-static uint64_t received(int fd)
-{
-    struct tcp_info info = {0};
-    socklen_t len = sizeof info;
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 ? info.tcpi_bytes_received : 0;
-}
-
-void rpc_accept_mark(struct rpc_server *server)
-{
-    struct rpc_accept *accept = &server->accept;
-    for (unsigned fd = 0; fd < accept->places; fd++) {
-        accept->place[fd].expected = 0;
-        if (accept->place[fd].inode != 0)
-            accept->place[fd].received = received((int)fd);
-    }
-}
-
-void rpc_accept_expect(struct rpc_server *server, int fd, uint64_t bytes)
-{
-    if (fd > 0 && (unsigned)fd < server->accept.places)
-        server->accept.place[fd].expected += bytes;
-}
-
-struct rpc_excess rpc_accept_excess(struct rpc_server *server)
-{
-    struct rpc_accept *accept = &server->accept;
-    struct rpc_excess excess = {0};
-    for (unsigned fd = 0; fd < accept->places; fd++) {
-        struct rpc_place *place = &accept->place[fd];
-        if (place->inode == 0)
-            continue;
-        if (inode_of((int)fd) != place->inode) {
-            place->inode = 0;
-            excess.gone++;
-            continue;
-        }
-        uint64_t sent = received((int)fd) - place->received;
-        uint64_t more = sent > place->expected ? sent - place->expected : 0;
-        excess.total += sent;
-        if (more > excess.most) {
-            excess.most = more;
-            excess.worst = (int)fd;
-        }
-    }
-    return excess;
-}
 
 /* ---- Accepting ---- */
 
@@ -141,7 +49,7 @@ static void set_up(int fd)
 static void take_over(struct rpc_server *server, int fd)
 {
     struct rpc_accept *accept = &server->accept;
-    if (accept->connections >= accept->limit && rpc_accept_count(server) >= accept->limit) {
+    if (rpc_intake_count() >= accept->limit) {
         pthread_mutex_lock(&server->lock);
         core_count(server->core, FIGURE_CONNECTIONS_REFUSED, 1);
         pthread_mutex_unlock(&server->lock);
@@ -150,9 +58,9 @@ static void take_over(struct rpc_server *server, int fd)
     }
     pthread_mutex_lock(&server->lock);
     core_count(server->core, FIGURE_CONNECTIONS_TOTAL, 1);
-    rpc_guard_connection(server);
-    remember(accept, fd);
+    core_gauge(server->core, FIGURE_CONNECTIONS_OPEN, rpc_intake_count() + 1);
     pthread_mutex_unlock(&server->lock);
+    rpc_intake_add(fd);
     set_up(fd);
     grpc_server_add_channel_from_fd(server->grpc, fd, accept->credentials);
 }
@@ -174,7 +82,7 @@ static void accept_one(struct rpc_server *server, struct rpc_listener *listener,
 bool rpc_accept_notice(struct rpc_server *server, const void *tag, uint64_t now_ns)
 {
     struct rpc_accept *accept = &server->accept;
-    uint64_t yield_ns = (uint64_t)accept->connections * YIELD_NS;
+    uint64_t yield_ns = (uint64_t)rpc_intake_count() * YIELD_NS;
     for (unsigned i = 0; i < accept->listeners; i++) {
         if (tag != &accept->listener[i])
             continue;
@@ -192,10 +100,6 @@ void rpc_accept_poll(struct rpc_server *server, uint64_t now_ns)
     for (unsigned i = 0; accept->open && i < accept->listeners; i++)
         if (accept->listener[i].due_ns != 0 && now_ns >= accept->listener[i].due_ns)
             accept_one(server, &accept->listener[i], now_ns);
-    if (accept->connections > 0 && now_ns >= accept->swept_ns + SWEEP_NS) {
-        accept->swept_ns = now_ns;
-        rpc_accept_count(server);
-    }
 }
 
 uint64_t rpc_accept_wait(const struct rpc_server *server, uint64_t now_ns)
@@ -212,23 +116,30 @@ uint64_t rpc_accept_wait(const struct rpc_server *server, uint64_t now_ns)
 
 /* ---- Beginning and end ---- */
 
-static void raise_descriptor_limit(unsigned connections)
+/* Returns how many may be open. */
+static unsigned raise_descriptor_limit(unsigned connections)
 {
     struct rlimit limit;
     uint64_t wanted = (uint64_t)connections + DESCRIPTORS_SPARE;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
-        log_warn("max_connections = %u, but only %llu descriptors may be open", connections,
-                 (unsigned long long)limit.rlim_cur);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return (unsigned)wanted;
+    if (limit.rlim_cur < wanted) {
+        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+            log_warn("max_connections = %u, but only %llu descriptors may be open", connections,
+                     (unsigned long long)limit.rlim_cur);
+    }
+    return limit.rlim_cur < DESCRIPTORS_MAX ? (unsigned)limit.rlim_cur : DESCRIPTORS_MAX;
 }
 
 void rpc_accept_open(struct rpc_server *server, unsigned limit)
 {
-    raise_descriptor_limit(limit);
     server->accept = (struct rpc_accept){
-        .credentials = grpc_insecure_server_credentials_create(), .open = true, .limit = limit};
+        .credentials = grpc_insecure_server_credentials_create(),
+        .open = true,
+        .limit = limit,
+        .descriptors = raise_descriptor_limit(limit),
+    };
     server->accept.listeners = server->child->listen_count;
     for (unsigned i = 0; i < server->accept.listeners; i++) {
         struct rpc_listener *listener = &server->accept.listener[i];
@@ -253,5 +164,4 @@ void rpc_accept_stop(struct rpc_server *server)
 void rpc_accept_close(struct rpc_server *server)
 {
     grpc_server_credentials_release(server->accept.credentials);
-    free(server->accept.place);
 }

@@ -10,18 +10,137 @@
 #include <grpc/support/alloc.h>
 #include <stdlib.h>
 
+#include "proto/channel/figures.h"
+#include "workers/grpc/utf8.h"
+
+enum {
+    METADATA_MAX = 8192, /* of a call, counted as HTTP/2 does: */
+    METADATA_SPARE = 32, /* so much for each field besides its name and value */
+    TEXT_MAX = 1024,     /* bytes of a status's text */
+};
+
 void rpc_call_init(struct rpc_call *call, struct rpc_server *server)
 {
     call->server = server;
     call->call = NULL;
     call->payload = NULL;
     call->cancelled = call->descriptor = 0;
+    call->conn = NULL;
+    call->counted = call->granted = 0;
     call->whole = grpc_empty_slice();
     grpc_metadata_array_init(&call->metadata);
 }
 
+/* ---- Counting ---- */
+
+static void set_counted(struct rpc_server *server, uint64_t counted)
+{
+    server->counted = counted;
+    rpc_intake_answers(counted);
+}
+
+static void count(struct rpc_call *call, uint64_t bytes)
+{
+    call->counted += bytes;
+    if (call->conn)
+        call->conn->answers += bytes;
+    set_counted(call->server, call->server->counted + bytes);
+}
+
+bool rpc_call_count(struct rpc_call *call, uint64_t bytes)
+{
+    struct core *core = call->server->core;
+    if (call->conn && rpc_intake_greedy(call->conn, bytes)) {
+        core_count(core, FIGURE_BUDGET_REFUSED, 1);
+        return false;
+    }
+    if (!core_budget_take(core, bytes))
+        return false;
+    call->granted += bytes;
+    count(call, bytes);
+    return true;
+}
+
+static void leave(struct rpc_call *call)
+{
+    if (call->counted == 0)
+        return;
+    core_budget_give(call->server->core, call->granted);
+    set_counted(call->server, call->server->counted - call->counted);
+    if (call->conn) {
+        call->conn->answers -= call->counted;
+        call->conn->calls--;
+        call->conn->done++;
+    }
+    call->conn = NULL;
+    call->counted = call->granted = 0;
+}
+
+/* Of the call's connection; 0 when it has none any more. gRPC calls a connection that it was handed
+ * by its descriptor. */
+static int descriptor(struct rpc_call *call)
+{
+    char *peer = grpc_call_get_peer(call->call);
+    int fd = strncmp(peer, "fd:", 3) == 0 ? atoi(peer + 3) : 0;
+    gpr_free(peer);
+    return fd;
+}
+
+static size_t metadata_bytes(const grpc_metadata_array *metadata)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < metadata->count; i++)
+        bytes += GRPC_SLICE_LENGTH(metadata->metadata[i].key) +
+                 GRPC_SLICE_LENGTH(metadata->metadata[i].value) + METADATA_SPARE;
+    return bytes;
+}
+
+static bool refuse(struct rpc_end *end_r, grpc_status_code status, const char *text)
+{
+    end_r->status = status;
+    end_r->text = bytes_of(text);
+    return false;
+}
+
+bool rpc_call_take(struct rpc_call *call, struct rpc_end *end_r)
+{
+    size_t payload = call->payload ? grpc_byte_buffer_length(call->payload) : 0;
+    call->descriptor = descriptor(call);
+    call->conn = rpc_intake_find(call->descriptor);
+    if (call->conn)
+        call->conn->calls++;
+    if (!rpc_call_count(call, RPC_CALL_BYTES + payload)) {
+        count(call, RPC_CALL_BYTES);
+        return refuse(end_r, GRPC_STATUS_RESOURCE_EXHAUSTED, core_budget_error);
+    }
+    if (metadata_bytes(&call->metadata) > METADATA_MAX)
+        return refuse(end_r, GRPC_STATUS_RESOURCE_EXHAUSTED,
+                      "the call's metadata is too long; at most 8192 bytes are allowed");
+    return true;
+}
+
+bool rpc_call_ended(struct rpc_call *call, struct rpc_end *end_r)
+{
+    switch (rpc_intake_ending(call->conn)) {
+    case RPC_ENDING_LONG:
+        refuse(end_r, GRPC_STATUS_RESOURCE_EXHAUSTED,
+               "the message is too long; a value may have max_value bytes");
+        return true;
+    case RPC_ENDING_LATE:
+        refuse(end_r, GRPC_STATUS_DEADLINE_EXCEEDED, "the call's message did not come in time");
+        return true;
+    case RPC_ENDING_FULL:
+        core_count(call->server->core, FIGURE_BUDGET_REFUSED, 1);
+        refuse(end_r, GRPC_STATUS_RESOURCE_EXHAUSTED, core_budget_error);
+        return true;
+    default:
+        return false;
+    }
+}
+
 void rpc_call_clear(struct rpc_call *call)
 {
+    leave(call);
     rpc_call_drop(call);
     if (call->call)
         grpc_call_unref(call->call);
@@ -82,14 +201,18 @@ grpc_byte_buffer *rpc_message(struct bytes message)
     return buffer;
 }
 
-/* Of the call's connection; 0 when it has none any more. gRPC calls a connection that it was handed
- * by its descriptor. */
-static int descriptor(struct rpc_call *call)
+/* A status's text: valid UTF-8 of a bounded length, whatever is in it. */
+static grpc_slice status_text(struct bytes text)
 {
-    char *peer = grpc_call_get_peer(call->call);
-    int fd = strncmp(peer, "fd:", 3) == 0 ? atoi(peer + 3) : 0;
-    gpr_free(peer);
-    return fd;
+    size_t len = text.len < TEXT_MAX ? text.len : TEXT_MAX;
+    while (len < text.len && len > 0 && (text.data[len] & 0xc0) == 0x80)
+        len--; /* not in the middle of a character */
+    grpc_slice slice = grpc_slice_from_copied_buffer((const char *)text.data, len);
+    uint8_t *data = GRPC_SLICE_START_PTR(slice);
+    if (!rpc_utf8((struct bytes){data, len}))
+        for (size_t i = 0; i < len; i++)
+            data[i] = data[i] < 0x80 ? data[i] : '?';
+    return slice;
 }
 
 void rpc_call_end(struct rpc_call *call, const struct rpc_end *end, struct rpc_tag *tag)
@@ -97,7 +220,7 @@ void rpc_call_end(struct rpc_call *call, const struct rpc_end *end, struct rpc_t
     grpc_op ops[4];
     size_t count = 0;
     grpc_byte_buffer *message = end->message ? rpc_message(*end->message) : NULL;
-    grpc_slice text = grpc_slice_from_copied_buffer((const char *)end->text.data, end->text.len);
+    grpc_slice text = end->text.len > 0 ? status_text(end->text) : grpc_empty_slice();
     memset(ops, 0, sizeof ops);
     if (end->headers)
         ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
@@ -112,7 +235,6 @@ void rpc_call_end(struct rpc_call *call, const struct rpc_end *end, struct rpc_t
         ops[count].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
         ops[count++].data.recv_close_on_server.cancelled = &call->cancelled;
     }
-    call->descriptor = descriptor(call);
     rpc_cork_answer(&call->server->cork, call->descriptor);
     rpc_call_batch(call, ops, count, tag);
     grpc_byte_buffer_destroy(message);

@@ -25,10 +25,15 @@ static void on_grpc_thread(grpc_completion_queue_functor *functor, int ok)
     sem_post(&sent);
 }
 
+bool rpc_goaway_known(void)
+{
+    return send_goaways != NULL;
+}
+
 void rpc_goaway_send(grpc_server *server)
 {
     static grpc_completion_queue_functor functor = {.functor_run = on_grpc_thread};
-    if (!send_goaways)
+    if (!rpc_goaway_known())
         return;
     sem_init(&sent, 0, 0);
     goaway_server = server;

@@ -12,7 +12,10 @@
 #define STRATO_WORKERS_GRPC_GOAWAY_H
 
 #include <grpc/grpc.h>
+#include <stdbool.h>
 
+/* Whether that function was found. */
+bool rpc_goaway_known(void);
 /* Once per process. Returns at once. The server must stay until rpc_goaway_finish(). */
 void rpc_goaway_send(grpc_server *server);
 /* Waits until the sending has begun for all connections, if it was asked for. */

@@ -115,6 +115,16 @@ static void answer_check(void *context, enum status status, const char *backend)
     end_check(check, GRPC_STATUS_OK, "", &message);
 }
 
+static bool take_check(struct check *check)
+{
+    struct rpc_end why = {.headers = true, .close = true};
+    bool taken = rpc_call_take(&check->call, &why) &&
+                 !(check->call.payload == NULL && rpc_call_ended(&check->call, &why));
+    if (!taken)
+        rpc_call_end(&check->call, &why, &check->ended);
+    return taken;
+}
+
 static void run_check_arrived(struct rpc_tag *tag, bool ok)
 {
     struct check *check = RPC_OF(tag, struct check, arrived);
@@ -126,6 +136,8 @@ static void run_check_arrived(struct rpc_tag *tag, bool ok)
         return;
     }
     server->calls++;
+    if (!take_check(check))
+        return;
     check->subject =
         check->call.payload && rpc_call_message(&check->call, &message) ? parse(message) : -1;
     if (check->subject < 0)
@@ -143,7 +155,6 @@ static void run_check_ended(struct rpc_tag *tag, bool ok)
     struct check *check = RPC_OF(tag, struct check, ended);
     struct rpc_server *server = check->call.server;
     (void)ok;
-    rpc_guard_call(server, check->call.descriptor, 0);
     server->calls--;
     rpc_call_clear(&check->call);
     if (server->closing)
@@ -191,6 +202,11 @@ static void answer_watches(void *context, enum status status, const char *backen
 static void watch_received(struct rpc_stream *stream, const struct bytes *message)
 {
     int subject = message ? parse(*message) : -1;
+    if (stream->subject >= 0) { /* it needs no more; what comes must not pile up */
+        if (message)
+            rpc_stream_receive(stream);
+        return;
+    }
     if (subject < 0) {
         rpc_stream_end(stream, GRPC_STATUS_INVALID_ARGUMENT,
                        "the request does not parse as a HealthCheckRequest");
@@ -200,6 +216,7 @@ static void watch_received(struct rpc_stream *stream, const struct bytes *messag
     watching++;
     asked_ns = 0; /* ask at once */
     stream->server->attend = true;
+    rpc_stream_receive(stream);
 }
 
 static const struct rpc_stream_kind watch = {"/grpc.health.v1.Health/Watch", watch_received, tell};

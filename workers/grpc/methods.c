@@ -18,6 +18,9 @@ const char rpc_done_not_utf8[] =
     "it is done, but the set holds items that are no UTF-8, and protobuf "
     "strings must be; it can be read over HTTP";
 
+/* What a decoded request may take: so much, and so many times its own length. */
+enum { POOL_SPARE = 262144, POOL_TIMES = 2 };
+
 /* ---- Decoding requests ---- */
 
 static bool refuse(struct rpc_input *input, const char *why)
@@ -42,9 +45,12 @@ static bool take_key(struct rpc_input *input, ProtobufCBinaryData field, struct 
 /* Unpacks as one of the generated types; NULL and an error when it does not parse. */
 static void *unpack(struct rpc_input *input, const ProtobufCMessageDescriptor *descriptor)
 {
+    rpc_pool_allow(input->pool, POOL_SPARE + POOL_TIMES * input->message.len);
     void *message = protobuf_c_message_unpack(descriptor, &input->pool->allocator,
                                               input->message.len, input->message.data);
-    if (!message)
+    if (!message && input->pool->exhausted)
+        refuse(input, "the request has too many fields");
+    else if (!message)
         refuse(input, "the request does not parse as the protobuf message of this method");
     return message;
 }

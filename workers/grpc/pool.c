@@ -29,10 +29,21 @@ void rpc_pool_open(struct rpc_pool *pool)
     pool->chunks = NULL;
     pool->free = pool->room;
     pool->left = RPC_POOL_ROOM;
+    pool->allowed = SIZE_MAX;
+    pool->exhausted = false;
+}
+
+void rpc_pool_allow(struct rpc_pool *pool, size_t bytes)
+{
+    pool->allowed = bytes;
 }
 
 static uint8_t *add_chunk(struct rpc_pool *pool, size_t size)
 {
+    pool->exhausted |= size > pool->allowed;
+    if (pool->exhausted)
+        return NULL;
+    pool->allowed -= size;
     struct rpc_pool_chunk *chunk = malloc(sizeof *chunk + size);
     if (!chunk)
         panic("out of memory: %zu bytes of a message", size);
@@ -47,7 +58,10 @@ void *rpc_pool_alloc(struct rpc_pool *pool, size_t size)
     if (size > pool->left) {
         if (size > RPC_POOL_SMALL)
             return add_chunk(pool, size);
-        pool->free = add_chunk(pool, RPC_POOL_CHUNK);
+        uint8_t *chunk = add_chunk(pool, RPC_POOL_CHUNK);
+        if (!chunk)
+            return NULL;
+        pool->free = chunk;
         pool->left = RPC_POOL_CHUNK;
     }
     size_t taken = (size + step - 1) / step * step;
@@ -67,4 +81,6 @@ void rpc_pool_reset(struct rpc_pool *pool)
     }
     pool->free = pool->room;
     pool->left = RPC_POOL_ROOM;
+    pool->allowed = SIZE_MAX;
+    pool->exhausted = false;
 }

@@ -6,6 +6,7 @@
 #define STRATO_WORKERS_GRPC_POOL_H
 
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 
 enum {
     RPC_POOL_ROOM = 1024,
@@ -18,6 +19,8 @@ struct rpc_pool {
     uint8_t *free;                /* the next piece, aligned, */
     size_t left;                  /* and how much there is */
     struct rpc_pool_chunk *chunks;
+    size_t allowed; /* what may still be asked of malloc */
+    bool exhausted; /* more was asked for */
     _Alignas(max_align_t) uint8_t room[RPC_POOL_ROOM];
 };
 
@@ -25,7 +28,10 @@ struct rpc_pool {
 void rpc_pool_open(struct rpc_pool *pool);
 /* Releases all that was allocated. */
 void rpc_pool_reset(struct rpc_pool *pool);
-/* Fails only by panic, when memory runs out. */
+/* How much may be allocated beyond the room, until the reset: a message of many small fields would
+ * take 35 times its length. Without it there is no bound. */
+void rpc_pool_allow(struct rpc_pool *pool, size_t bytes);
+/* NULL: more than is allowed. Panics when memory runs out. */
 void *rpc_pool_alloc(struct rpc_pool *pool, size_t size);
 
 #endif

@@ -3,8 +3,10 @@
  * be had.
  *
  * Stopping: health says NOT_SERVING, no connection is accepted, and every connection gets GOAWAY
- * while its calls are still served. Once nothing has arrived for a moment gRPC is shut down. What
- * has not ended by drain_timeout is cut off.
+ * while its calls are still served: a client that has not read it yet, because it is slow or idle,
+ * may go on calling. gRPC closes each connection when its client has, or has answered the ping that
+ * comes with GOAWAY and has no call open. Then gRPC is shut down. What has not ended by
+ * drain_timeout is cut off.
  */
 #include "workers/grpc/server.h"
 
@@ -16,6 +18,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/os.h"
+#include "proto/channel/figures.h"
 #include "workers/grpc/goaway.h"
 #include "workers/grpc/health.h"
 #include "workers/grpc/reflection.h"
@@ -25,19 +28,20 @@
 
 enum {
     EVENTS = 16,
-    MESSAGE_SPARE = 4096, /* what a message may have besides the longest value */
-    METADATA_MAX = 8192,
-    READ_MAX = 65536, /* read from a socket at once; all of it is worked on before the next look */
-    RECEIVED_MAX = 256 << 20,  /* what gRPC may hold of half-received messages; see stream.c */
-    STREAMS_MAX = 256,         /* calls at once on one connection */
-    PING_STRIKES = 2,          /* pings too many, before a connection is closed */
+    MESSAGE_SPARE = 4096,           /* what a message may have besides the longest value */
+    METADATA_MAX = RPC_BLOCK_BYTES, /* beyond which gRPC closes the connection; see call.c */
+    READ_MAX = 65536,  /* read from a socket at once; all of it is worked on before the next look */
+    STREAMS_MAX = 256, /* calls at once on one connection */
+    QUOTA = 2,         /* times the budget: beyond that gRPC itself closes connections */
+    PING_STRIKES = 2,  /* pings too many, before a connection is closed */
     PING_INTERVAL_MS = 10000,  /* how often a client without calls may ping */
     KEEPALIVE_MS = 60000,      /* silence after which the server asks whether a client is there */
     KEEPALIVE_WAIT_MS = 20000, /* how long it waits for the answer */
     DRAIN_TURN_MS = 20,        /* how often draining is looked at */
+    SWEEP_NS = 100000000,      /* how often connections are */
 };
 #define TURN_NS  1000000000u /* each thread comes round at least so often */
-#define QUIET_NS 1000000000u /* draining: then nobody will send a call any more */
+#define QUIET_NS 1000000000u /* draining without GOAWAY: then nobody will send a call any more */
 
 static char tag_stop, tag_core;
 
@@ -54,12 +58,17 @@ static grpc_arg setting(const char *key, int value)
     return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
 }
 
-static grpc_server *create_server(const struct conf *conf)
+unsigned long long rpc_message_max(const struct conf *conf)
+{
+    return conf->max_value + MESSAGE_SPARE;
+}
+
+static grpc_server *create_server(const struct conf *conf, uint64_t budget)
 {
     grpc_resource_quota *quota = grpc_resource_quota_create("grpc");
-    grpc_resource_quota_resize(quota, RECEIVED_MAX);
+    grpc_resource_quota_resize(quota, QUOTA * budget);
     grpc_arg settings[] = {
-        setting(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)conf->max_value + MESSAGE_SPARE),
+        setting(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)rpc_message_max(conf)),
         setting(GRPC_ARG_MAX_METADATA_SIZE, METADATA_MAX),
         setting(GRPC_ARG_MAX_CONCURRENT_STREAMS, STREAMS_MAX),
         setting(GRPC_ARG_HTTP2_MAX_PING_STRIKES, PING_STRIKES),
@@ -109,6 +118,14 @@ static void quicken_locks(void)
         set_mutex_deadlock_detection(0);
 }
 
+/* Both are private symbols of C++ libraries, which another version may not have. */
+static void log_symbols(void)
+{
+    log_info("gRPC %s: GOAWAY before stopping: %s; checks of the locks' order off: %s",
+             grpc_version_string(), rpc_goaway_known() ? "yes" : "no, symbol not found",
+             set_mutex_deadlock_detection ? "yes" : "no, symbol not found");
+}
+
 void rpc_server_open(struct rpc_server *server, struct run_child *child, struct core *core)
 {
     *server = (struct rpc_server){.child = child, .core = core, .shut_down.run = run_shut_down};
@@ -119,9 +136,10 @@ void rpc_server_open(struct rpc_server *server, struct run_child *child, struct 
     setenv("GRPC_POLL_STRATEGY", "epoll1", 1);
     gpr_set_log_function(log_grpc);
     quicken_locks();
+    log_symbols();
     grpc_init();
     server->queue = grpc_completion_queue_create_for_next(NULL);
-    server->grpc = create_server(&child->conf);
+    server->grpc = create_server(&child->conf, core_budget_limit(core));
     grpc_server_register_completion_queue(server->grpc, server->queue, NULL);
     rpc_unary_register(server);
     rpc_health_register(server);
@@ -134,6 +152,8 @@ void rpc_server_open(struct rpc_server *server, struct run_child *child, struct 
     add_fd(server, child->stop_fd, &tag_stop);
     core_add_fds(core, server->epoll_fd, &tag_core);
     rpc_accept_open(server, (unsigned)child->conf.grpc.max_connections);
+    rpc_intake_open(server->accept.descriptors, rpc_message_max(&child->conf),
+                    core_budget_limit(core));
 }
 
 /* ---- The queue thread ---- */
@@ -199,9 +219,7 @@ static void *run_queue(void *context)
             stay_awake(server);
             block = !server->busy && server->cork.count == 0;
         } else {
-            uint64_t start_ns = clock_ns();
             uint64_t wait_ns = rest(server);
-            rpc_guard_work(server, clock_ns() - start_ns);
             server->busy = wait_ns == 0;
             block = !server->busy;
             rest_at = after(earlier(wait_ns, TURN_NS));
@@ -223,15 +241,16 @@ static void start_draining(struct rpc_server *server, uint64_t now_ns)
     rpc_stream_end_all(server);
     pthread_mutex_unlock(&server->lock);
     rpc_goaway_send(server->grpc);
-    log_info("draining: %u connections are open", rpc_accept_count(server));
+    log_info("draining: %u connections are open", rpc_intake_count());
 }
 
 static void drain(struct rpc_server *server, uint64_t now_ns)
 {
     bool late = now_ns >= server->drain_end_ns;
-    unsigned connections = rpc_accept_count(server);
+    unsigned connections = rpc_intake_count();
     pthread_mutex_lock(&server->lock);
-    bool quiet = server->calls == 0 && now_ns >= server->last_call_ns + QUIET_NS;
+    bool quiet =
+        !rpc_goaway_known() && server->calls == 0 && now_ns >= server->last_call_ns + QUIET_NS;
     bool close = !server->closing && (late || quiet || connections == 0);
     server->closing = server->closing || close;
     if (server->closing)
@@ -269,6 +288,35 @@ static void wait_for_events(struct rpc_server *server, uint64_t wait_ns)
     pthread_mutex_unlock(&server->lock);
 }
 
+/* Shows in the core's budget what waits for messages. */
+static void show_waiting(struct rpc_server *server)
+{
+    uint64_t waiting = rpc_intake_waiting();
+    if (waiting < server->waiting)
+        core_budget_give(server->core, server->waiting - waiting);
+    else if (waiting == server->waiting ||
+             !core_budget_take(server->core, waiting - server->waiting))
+        return;
+    server->waiting = waiting;
+}
+
+/* Looks through the connections when it is time; returns when it is, in ns. */
+static uint64_t sweep(struct rpc_server *server, uint64_t now_ns)
+{
+    unsigned connections = rpc_intake_count();
+    if (now_ns < server->swept_ns + SWEEP_NS)
+        return connections > 0 ? server->swept_ns + SWEEP_NS - now_ns : UINT64_MAX;
+    server->swept_ns = now_ns;
+    pthread_mutex_lock(&server->lock);
+    rpc_intake_sweep(now_ns);
+    show_waiting(server);
+    core_gauge(server->core, FIGURE_CONNECTIONS_OPEN, connections);
+    core_count(server->core, FIGURE_CONNECTIONS_CUT, rpc_intake_cuts() - server->cuts);
+    server->cuts = rpc_intake_cuts();
+    pthread_mutex_unlock(&server->lock);
+    return SWEEP_NS;
+}
+
 /* Returns how long to wait, in ns. */
 static uint64_t turn(struct rpc_server *server)
 {
@@ -283,7 +331,7 @@ static uint64_t turn(struct rpc_server *server)
     }
     pthread_mutex_unlock(&server->lock);
     rpc_accept_poll(server, now_ns);
-    wait_ns = earlier(wait_ns, rpc_guard_poll(server, now_ns));
+    wait_ns = earlier(wait_ns, sweep(server, now_ns));
     if (server->drain_end_ns != 0) {
         drain(server, now_ns);
         wait_ns = earlier(wait_ns, DRAIN_TURN_MS * 1000000);
@@ -313,6 +361,7 @@ void rpc_server_run(struct rpc_server *server)
     grpc_server_destroy(server->grpc);
     grpc_completion_queue_destroy(server->queue);
     rpc_accept_close(server);
+    rpc_intake_close();
     rpc_unary_free(server);
     buffer_free(&server->scratch);
     grpc_shutdown_blocking();

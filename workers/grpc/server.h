@@ -23,7 +23,7 @@
 #include "workers/core/core.h"
 #include "workers/grpc/accept.h"
 #include "workers/grpc/cork.h"
-#include "workers/grpc/guard.h"
+#include "workers/grpc/intake.h"
 
 /* What every event of the completion queue carries: whom to tell. The queue thread calls run(),
  * holding the mutex. ok false: the operation did not take place. */
@@ -44,6 +44,7 @@ struct rpc_server {
     pthread_t queue_thread;
     int epoll_fd;
     struct rpc_accept accept;
+    uint64_t swept_ns; /* when connections were last looked through */
     uint64_t drain_end_ns;
     bool gone;           /* every call and connection is */
     _Atomic bool turned; /* the queue thread came round; for the beat */
@@ -56,18 +57,22 @@ struct rpc_server {
     bool busy;             /* the queue thread will look for answers before it blocks */
     bool attend;           /* core_poll() has something to do though no call is open */
     uint64_t last_call_ns; /* when the last call arrived; kept while draining */
-    size_t unsent;         /* bytes of large answers that gRPC has not put on the way yet */
+    uint64_t counted;      /* bytes counted for calls that are not over */
+    uint64_t waiting;      /* bytes in the core's budget for what waits in intake */
+    unsigned cuts;         /* connections cut off, as shown in the figures */
     unsigned calls;        /* arrived and not finished, of every kind */
     struct rpc_unary *unwatched, *unwatched_last; /* open calls, the oldest first */
     struct rpc_unary *spare;                      /* for reuse */
     unsigned spares;
     struct rpc_stream *streams; /* open ones */
     unsigned stream_count;
-    struct rpc_guard guard;
     struct rpc_cork cork;
     struct buffer scratch; /* messages and texts being written */
     struct rpc_tag shut_down;
 };
+
+/* How long a message may be: the longest value and what is around it. */
+unsigned long long rpc_message_max(const struct conf *conf);
 
 /* Takes over the inherited listening socket. Ends the process when it cannot. */
 void rpc_server_open(struct rpc_server *server, struct run_child *child, struct core *core);

@@ -9,12 +9,15 @@
 #include <grpc/byte_buffer.h>
 #include <stdlib.h>
 
-enum { POSTED = 2 }; /* per kind */
+enum {
+    POSTED = 2, /* per kind */
+    PER_CONNECTION = 32,
+    PER_CONNECTION_SCARCE = 2, /* once half of all streams that may be open are */
+};
 
 static void start(struct rpc_stream *stream, const grpc_op *ops, size_t count, struct rpc_tag *tag)
 {
     stream->batches++;
-    rpc_guard_call(stream->server, 0, 0); /* each message is work that was asked for */
     rpc_call_batch(&stream->call, ops, count, tag);
 }
 
@@ -60,6 +63,8 @@ static void leave_list(struct rpc_stream *stream)
     if (stream->next)
         stream->next->previous = stream->previous;
     server->stream_count--;
+    if (stream->call.conn)
+        stream->call.conn->streams--;
 }
 
 static void set_over(struct rpc_stream *stream)
@@ -69,15 +74,20 @@ static void set_over(struct rpc_stream *stream)
     stream->over = true;
 }
 
-void rpc_stream_end(struct rpc_stream *stream, grpc_status_code status, const char *text)
+static void end_as(struct rpc_stream *stream, const struct rpc_end *why)
 {
     if (stream->over)
         return;
-    struct rpc_end end = {
-        .status = status, .text = bytes_of(text), .headers = !stream->headers_sent};
+    struct rpc_end end = *why;
+    end.headers = !stream->headers_sent;
     set_over(stream);
     stream->batches++;
     rpc_call_end(&stream->call, &end, &stream->ended);
+}
+
+void rpc_stream_end(struct rpc_stream *stream, grpc_status_code status, const char *text)
+{
+    end_as(stream, &(struct rpc_end){.status = status, .text = bytes_of(text)});
 }
 
 void rpc_stream_end_all(struct rpc_server *server)
@@ -138,6 +148,16 @@ static void enter_list(struct rpc_stream *stream)
         stream->next->previous = stream;
     server->streams = stream;
     server->stream_count++;
+    if (stream->call.conn)
+        stream->call.conn->streams++;
+}
+
+/* One client must not take them all. */
+static bool too_many(const struct rpc_stream *stream)
+{
+    unsigned all = stream->server->stream_count;
+    unsigned most = all <= RPC_STREAMS_MAX / 2 ? PER_CONNECTION : PER_CONNECTION_SCARCE;
+    return all > RPC_STREAMS_MAX || (stream->call.conn && stream->call.conn->streams > most);
 }
 
 static void run_arrived(struct rpc_tag *tag, bool ok)
@@ -152,11 +172,16 @@ static void run_arrived(struct rpc_tag *tag, bool ok)
     if (!server->closing)
         post(make(server, stream->kind, stream->handle));
     server->calls++;
+    struct rpc_end why = {0};
+    bool taken = rpc_call_take(&stream->call, &why);
     enter_list(stream);
     stream->batches++;
     rpc_call_watch(&stream->call, &stream->closed);
-    if (server->stream_count > RPC_STREAMS_MAX)
-        rpc_stream_end(stream, GRPC_STATUS_RESOURCE_EXHAUSTED, "too many streams are open");
+    if (!taken)
+        end_as(stream, &why);
+    else if (too_many(stream))
+        rpc_stream_end(stream, GRPC_STATUS_RESOURCE_EXHAUSTED,
+                       "too many streams are open on this connection, or on all together");
     else if (server->draining)
         rpc_stream_end(stream, GRPC_STATUS_UNAVAILABLE, "this server is stopping; connect again");
     rpc_stream_receive(stream);
@@ -176,7 +201,10 @@ static void run_received(struct rpc_tag *tag, bool ok)
 {
     struct rpc_stream *stream = RPC_OF(tag, struct rpc_stream, received);
     struct bytes message;
+    struct rpc_end why = {0};
     bool good = ok && stream->call.payload;
+    if (!good && rpc_call_ended(&stream->call, &why))
+        end_as(stream, &why);
     if (good && !rpc_call_message(&stream->call, &message))
         rpc_stream_end(stream, GRPC_STATUS_UNIMPLEMENTED, "compressed messages are not understood");
     if (!stream->over)

@@ -21,9 +21,8 @@ enum {
     POSTED_MIN = 4, /* calls waited for, per method; doubled each time all of them have come */
     POSTED_MAX = 128,
     UNWATCHED_NS = 5000000, /* an open call's close is watched only when it takes longer */
-    LARGE = 16384,          /* messages of this length are accounted for */
-    UNSENT_MAX = 256 << 20,
-    SPARES_MAX = 4096, /* objects kept for reuse */
+    SMALL = 4096,           /* an answer of this length is in what is counted for the call */
+    SPARES_MAX = 4096,      /* objects kept for reuse */
 };
 
 struct rpc_unary {
@@ -33,8 +32,6 @@ struct rpc_unary {
     bool open;    /* the core has it */
     bool watched; /* a batch waits for the close */
     uint64_t opened_ns;
-    size_t bytes;    /* of both messages */
-    size_t unsent;   /* its part of server->unsent */
     uint8_t batches; /* started and not yet over */
     struct rpc_call call;
     struct core_call core;
@@ -79,7 +76,6 @@ static struct rpc_unary *take(struct rpc_server *server)
 static void give_back(struct rpc_unary *unary)
 {
     struct rpc_server *server = unary->call.server;
-    server->unsent -= unary->unsent;
     rpc_call_clear(&unary->call);
     rpc_pool_reset(&unary->pool);
     if (server->spares == SPARES_MAX) {
@@ -97,7 +93,6 @@ static void post(struct rpc_server *server, const struct rpc_method *method)
     struct rpc_call *call = &unary->call;
     unary->method = method;
     unary->open = unary->watched = false;
-    unary->bytes = unary->unsent = 0;
     unary->batches = 0;
     rpc_call_init(call, server);
     grpc_call_error error = grpc_server_request_registered_call(
@@ -126,8 +121,6 @@ static void batch_over(struct rpc_unary *unary)
     unary->batches--;
     if (unary->batches > 0 || unary->open)
         return;
-    if (!unary->call.cancelled || unary->watched)
-        rpc_guard_call(unary->call.server, unary->call.descriptor, unary->bytes);
     unary->call.server->calls--;
     give_back(unary);
 }
@@ -153,6 +146,17 @@ static void refuse(struct rpc_unary *unary, const char *why)
     end(unary, GRPC_STATUS_INVALID_ARGUMENT, bytes_of(why), NULL);
 }
 
+/* There is no memory for an answer that is made already. */
+static void end_full(struct rpc_unary *unary)
+{
+    struct buffer *text = &unary->call.server->scratch;
+    text->len = 0;
+    if (op_info(unary->method->op)->write)
+        buffer_append_text(text, "it is done, but there is no memory for the answer: ");
+    buffer_append_text(text, core_budget_error);
+    end(unary, GRPC_STATUS_RESOURCE_EXHAUSTED, buffer_bytes(text), NULL);
+}
+
 /* What the contract says of a key without a value. */
 static struct bytes not_found_text(struct rpc_unary *unary)
 {
@@ -161,19 +165,6 @@ static struct bytes not_found_text(struct rpc_unary *unary)
     buffer_append_text(text, "no value found for ");
     buffer_append(text, key.data, key.len);
     return buffer_bytes(text);
-}
-
-/* A client that asks for much and reads nothing must not fill the memory with its answers. */
-static bool reserve(struct rpc_unary *unary, size_t len)
-{
-    struct rpc_server *server = unary->call.server;
-    if (len < LARGE)
-        return true;
-    if (len > UNSENT_MAX - server->unsent)
-        return false;
-    unary->unsent = len;
-    server->unsent += len;
-    return true;
 }
 
 static void answer(struct rpc_unary *unary)
@@ -189,12 +180,10 @@ static void answer(struct rpc_unary *unary)
         bool write = op_info(unary->method->op)->write;
         end(unary, GRPC_STATUS_FAILED_PRECONDITION,
             bytes_of(write ? rpc_done_not_utf8 : rpc_not_utf8), NULL);
-    } else if (!reserve(unary, scratch->len)) {
-        end(unary, GRPC_STATUS_RESOURCE_EXHAUSTED,
-            bytes_of("too many large answers wait for clients to read them; try again"), NULL);
+    } else if (scratch->len > SMALL && !rpc_call_count(&unary->call, scratch->len)) {
+        end_full(unary);
     } else {
         struct bytes message = buffer_bytes(scratch);
-        unary->bytes += message.len;
         end(unary, GRPC_STATUS_OK, (struct bytes){0}, &message);
     }
 }
@@ -274,6 +263,11 @@ static void begin(struct rpc_unary *unary)
     struct rpc_call *call = &unary->call;
     struct core_call *core = &unary->core;
     struct rpc_input input = {.pool = &unary->pool, .now_ms = clock_wall_ms()};
+    struct rpc_end why;
+    if (!rpc_call_take(call, &why) || (!call->payload && rpc_call_ended(call, &why))) {
+        end(unary, why.status, why.text, NULL);
+        return;
+    }
     if (!call->payload) {
         refuse(unary, "the call has no message");
         return;
@@ -283,7 +277,6 @@ static void begin(struct rpc_unary *unary)
             NULL);
         return;
     }
-    unary->bytes = input.message.len;
     core->request = (struct request){.op = unary->method->op};
     if (!unary->method->decode(&input, &core->request)) {
         refuse(unary, input.error);
@@ -309,13 +302,7 @@ static void run_arrived(struct rpc_tag *tag, bool ok)
     if (server->draining)
         server->last_call_ns = clock_ns();
     post_more(server, unary->method);
-    if (!unary->call.payload || grpc_byte_buffer_length(unary->call.payload) < LARGE) {
-        begin(unary);
-        return;
-    }
-    uint64_t start_ns = clock_ns();
     begin(unary);
-    rpc_guard_work(server, clock_ns() - start_ns);
 }
 
 /* The call is over; if the client gave it up, nobody waits for the core's answer any more. */

@@ -69,7 +69,8 @@ static void run_arrived(struct rpc_tag *tag, bool ok)
                           .headers = true,
                           .close = true};
     server->calls++;
-    core_count(server->core, FIGURE_BAD_REQUESTS, 1);
+    if (rpc_call_take(&unknown->call, &end))
+        core_count(server->core, FIGURE_BAD_REQUESTS, 1);
     rpc_call_end(&unknown->call, &end, &unknown->ended);
 }
 
@@ -78,7 +79,6 @@ static void run_ended(struct rpc_tag *tag, bool ok)
     struct unknown *unknown = RPC_OF(tag, struct unknown, ended);
     struct rpc_server *server = unknown->call.server;
     (void)ok;
-    rpc_guard_call(server, unknown->call.descriptor, 0);
     server->calls--;
     clear(unknown);
     if (server->closing)
