@@ -24,6 +24,8 @@ enum {
     TROUBLE_MAX_MS = 12800, /* least time between two renewals for one channel, at its longest */
     FIGURES_MS = 100,       /* how long the collected figures are good */
     REFUSALS_MS = 1000,     /* between two log lines about refusals */
+    STRANGERS_MS = 10,      /* a turn, in which of their requests so many are answered: */
+    STRANGERS_MAX = 16,
 };
 
 struct talk_channel {
@@ -33,6 +35,8 @@ struct talk_channel {
     uint32_t trouble_seen; /* of channel_memory.link_trouble */
     uint64_t trouble_ms;   /* when its trouble last made us act */
     uint64_t trouble_wait_ms;
+    uint8_t secret[CHANNEL_SECRET]; /* as it was when we began; zero: nobody is let in */
+    bool old; /* the channel had none: a worker of 0.2.0, which says none, may be there still */
 };
 
 struct talk {
@@ -43,6 +47,9 @@ struct talk {
     uint64_t stats_ms;
     uint64_t looked_ms;
     uint64_t refused_ms;
+    uint64_t strangers_ms;    /* the turn that strangers are counted in */
+    unsigned strangers_heard; /* in it */
+    uint64_t strangers_unheard;
     uint64_t now_ms;
 };
 
@@ -55,8 +62,12 @@ struct talk *talk_open(const struct talk_options *options, char *reason, size_t 
     talk->options = *options;
     talk->options.url = NULL;
     talk->channels = channels;
-    for (unsigned i = 0; i < options->channels; i++)
-        channels[i].trouble_seen = atomic_load(&options->memories[i]->link_trouble);
+    for (unsigned i = 0; i < options->channels; i++) {
+        struct channel_memory *memory = options->memories[i];
+        channels[i].trouble_seen = atomic_load(&memory->link_trouble);
+        channels[i].old = channel_make_secret(memory);
+        memcpy(channels[i].secret, memory->secret, sizeof channels[i].secret);
+    }
     talk->server = link_server_open(options->url, reason, reason_size);
     if (!talk->server)
         talk_close(&talk);
@@ -81,6 +92,21 @@ int talk_fd(const struct talk *talk)
 
 /* ---- Hello ---- */
 
+/* Whether who says hello was given the channel's memory. */
+static bool has_secret(const struct talk_channel *channel, const Strato__Control__Hello *hello)
+{
+    static const uint8_t none[CHANNEL_SECRET];
+    uint8_t differ = 0;
+    if (hello->secret.len == 0)
+        return channel->old;
+    if (hello->secret.len != sizeof channel->secret ||
+        memcmp(channel->secret, none, sizeof none) == 0)
+        return false;
+    for (size_t i = 0; i < sizeof channel->secret; i++)
+        differ |= channel->secret[i] ^ hello->secret.data[i];
+    return differ == 0;
+}
+
 /* Whether the hello fits; else why not. */
 static bool acceptable(const struct talk *talk, const Strato__Control__Hello *hello, char *why,
                        size_t why_size)
@@ -99,10 +125,14 @@ static bool acceptable(const struct talk *talk, const Strato__Control__Hello *he
                  talk->options.channels);
     } else {
         bool wanted = run_worker_name(talk->options.conf, hello->channel / RUN_LANES, name);
-        if (wanted && strcmp(hello->name, name) == 0)
+        bool named = wanted && strcmp(hello->name, name) == 0;
+        if (named && has_secret(&talk->channels[hello->channel], hello))
             return true;
-        snprintf(why, why_size, "channel %u is for %s, not for %.*s", hello->channel, name,
-                 RUN_NAME_MAX, hello->name);
+        if (named)
+            snprintf(why, why_size, "channel %u: this is not who was given it", hello->channel);
+        else
+            snprintf(why, why_size, "channel %u is for %s, not for %.*s", hello->channel, name,
+                     RUN_NAME_MAX, hello->name);
     }
     return false;
 }
@@ -120,6 +150,8 @@ static void answer_hello(struct talk *talk, const Strato__Control__Hello *hello,
         return;
     }
     struct talk_channel *channel = &talk->channels[hello->channel];
+    if (hello->secret.len > 0)
+        channel->old = false;
     bool first = channel->incarnation == 0; /* since we started; we may have answers for it */
     if (!first && channel->incarnation != hello->incarnation)
         bulk_forget(talk->options.bulk, hello->channel);
@@ -184,6 +216,12 @@ static void collect(struct talk *talk)
     options->samples(options->context, &talk->stats);
     stats_add_channels(&talk->stats, options->conf, options->name, options->memories,
                        options->channels);
+    stats_add(&talk->stats, STATS_COUNTER, "strato_link_turned_away_total",
+              "Connections of strangers that the store did not take.",
+              (double)link_server_turned_away(talk->server), "process=\"%s\"", options->name);
+    stats_add(&talk->stats, STATS_COUNTER, "strato_link_unheard_total",
+              "Requests of strangers that came too often to be answered.",
+              (double)talk->strangers_unheard, "process=\"%s\"", options->name);
     if (first == options->backend)
         stats_add_workers(&talk->stats, options->conf, options->memories, options->channels);
     talk->stats_ms = talk->now_ms;
@@ -305,6 +343,22 @@ static void look_for_trouble(struct talk *talk, unsigned i)
         channel->trouble_wait_ms = TROUBLE_MAX_MS;
 }
 
+/* Whether a request is dropped unanswered: a stranger's, of which there were enough just now. Who
+ * asks for figures or a backup asks again. */
+static bool is_too_much(struct talk *talk, const struct link_peer *peer)
+{
+    if (!link_server_stranger(talk->server, peer->pipe))
+        return false;
+    if (talk->now_ms - talk->strangers_ms >= STRANGERS_MS) {
+        talk->strangers_ms = talk->now_ms;
+        talk->strangers_heard = 0;
+    }
+    if (talk->strangers_heard++ < STRANGERS_MAX)
+        return false;
+    talk->strangers_unheard++;
+    return true;
+}
+
 void talk_poll(struct talk *talk, uint64_t now_ms)
 {
     talk->now_ms = now_ms;
@@ -313,7 +367,8 @@ void talk_poll(struct talk *talk, uint64_t now_ms)
         Strato__Control__Request *request = link_server_receive(talk->server, &peer);
         if (!request)
             break;
-        answer(talk, request, &peer);
+        if (!is_too_much(talk, &peer))
+            answer(talk, request, &peer);
         strato__control__request__free_unpacked(request, NULL);
     }
     if (now_ms - talk->looked_ms < LOOK_MS)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,8 +45,21 @@ bool channel_is_raw(const struct channel_memory *memory)
            memory->completed == 0;
 }
 
+bool channel_make_secret(struct channel_memory *memory)
+{
+    static const uint8_t none[CHANNEL_SECRET];
+    uint8_t secret[CHANNEL_SECRET];
+    if (memcmp(memory->secret, none, sizeof none) != 0)
+        return false;
+    if (getrandom(secret, sizeof secret, 0) != sizeof secret)
+        return false; /* 16 bytes never come in part: nobody is let in then */
+    memcpy(memory->secret, secret, sizeof secret);
+    return true;
+}
+
 void channel_lay_out(struct channel_memory *memory)
 {
+    channel_make_secret(memory);
     memory->version = CHANNEL_VERSION;
     memory->slots = CHANNEL_SLOTS;
     memory->slot_size = CHANNEL_SLOT_SIZE;

@@ -45,6 +45,7 @@ enum {
     CHANNEL_SLOTS = 512, /* per ring; a power of two */
     CHANNEL_SLOT_SIZE = 1024,
     CHANNEL_HITS = 64,      /* slots of the sampled-hits ring; a power of two */
+    CHANNEL_SECRET = 16,    /* bytes */
     CHANNEL_COUNTERS = 384, /* room for the worker's figures (proto/channel/figures.h) */
 };
 
@@ -92,7 +93,10 @@ struct channel_memory {
     uint32_t slot_size;
     uint32_t reserved;
     uint64_t check; /* over the four fields above it; 0: laid out by release 0.2.0 */
-    uint8_t pad0[32];
+    /* Random. Who can say it has this memory mapped: the worker says it in its hello on the link.
+     * Zero in a channel of 0.2.0, until a store opens it. */
+    uint8_t secret[CHANNEL_SECRET];
+    uint8_t pad0[16];
 
     /* Written by the worker. */
     _Atomic uint64_t submitted;     /* submissions published; release */
@@ -145,6 +149,9 @@ bool channel_is_raw(const struct channel_memory *memory);
 void channel_lay_out(struct channel_memory *memory);
 /* What the header's check must be. */
 uint64_t channel_check(const struct channel_memory *memory);
+/* Gives a channel its secret if it has none; false when it had one. The store, before it listens.
+ */
+bool channel_make_secret(struct channel_memory *memory);
 
 /* ---- The worker's end ---- */
 

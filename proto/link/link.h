@@ -27,6 +27,7 @@ enum {
     LINK_CHUNK = 31 * 1024,            /* most payload bytes in one message */
     LINK_MESSAGE_MAX = 32 * 1024 - 64, /* small enough to pass a socket in one piece, see wire.c */
     LINK_IN_FLIGHT_MAX = 6, /* most requests open on a connection: less than a socket's buffer */
+    LINK_STRANGERS_MAX = 16,
     LINK_PATIENCE_MS = 200, /* for a connection's first answer; doubles up to */
     LINK_PATIENCE_MAX_MS = 3200,
     LINK_ABSENCE_MS = 1000, /* for a connection, at least: stores need time to start again */
@@ -43,6 +44,11 @@ void link_server_close(struct link_server **server);
 /* Readable when link_server_receive() has something. Stays the same for the server's life. */
 int link_server_fd(const struct link_server *server);
 
+/*
+ * Who may connect: processes of this one's own user and of root; no others are answered, and of
+ * those that were not started by our own parent (stratoctl, and anybody) LINK_STRANGERS_MAX at a
+ * time.
+ */
 struct link_peer { /* where an answer goes */
     uint8_t header[64];
     uint32_t header_len;
@@ -55,6 +61,10 @@ Strato__Control__Request *link_server_receive(struct link_server *server, struct
 /* Sends without blocking; an answer that cannot be sent is dropped (the asker will ask again). */
 void link_server_reply(struct link_server *server, const struct link_peer *peer,
                        const Strato__Control__Reply *reply);
+/* Connections that were turned away so far. */
+uint64_t link_server_turned_away(const struct link_server *server);
+/* Whether a connection is of a process that our parent did not start. */
+bool link_server_stranger(const struct link_server *server, uint32_t pipe);
 /* Whether the connection that a request came on still stands. */
 bool link_server_connected(const struct link_server *server, uint32_t pipe);
 /* Makes the listener anew when its name was removed; looks once a second. Connections that stand

@@ -14,6 +14,8 @@
  */
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
+#include <nng/transport/ipc/ipc.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +41,90 @@ struct link_server {
     uint64_t renewed_ms, looked_ms;
     dev_t device; /* of the public name */
     ino_t inode;
+
+    /* Written by nng's threads. */
+    _Atomic uint32_t strangers[LINK_STRANGERS_MAX]; /* their pipes; 0: free */
+    _Atomic uint64_t turned_away;
 };
+
+/* ---- Who may connect: in nng's threads ---- */
+
+/* The parent of a process; 0: unknown. */
+static pid_t parent_of(pid_t pid)
+{
+    char path[32], text[256];
+    int parent = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return 0;
+    size_t len = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[len] = '\0';
+    const char *end = strrchr(text, ')'); /* a name may have anything in it */
+    return end && sscanf(end + 1, " %*c %d", &parent) == 1 ? (pid_t)parent : 0;
+}
+
+/* One of those that the supervisor started together with us, or a part of a test. */
+static bool is_sibling(pid_t pid)
+{
+    pid_t parent = parent_of(pid);
+    return pid == getpid() || pid == getppid() || parent == getppid() || parent == getpid();
+}
+
+static bool take_place(struct link_server *server, uint32_t id)
+{
+    for (size_t i = 0; i < LINK_STRANGERS_MAX; i++) {
+        uint32_t none = 0;
+        if (atomic_compare_exchange_strong(&server->strangers[i], &none, id))
+            return true;
+    }
+    return false;
+}
+
+static bool may_connect(struct link_server *server, nng_pipe pipe)
+{
+    uint64_t uid, pid;
+    if (nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) != 0 ||
+        nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_PID, &pid) != 0)
+        return false;
+    if (uid != 0 && uid != geteuid())
+        return false;
+    return is_sibling((pid_t)pid) || take_place(server, (uint32_t)nng_pipe_id(pipe));
+}
+
+/* A new connection is turned away before anything can come on it (to close one on which something
+ * comes is what nng cannot do, see wire.c). */
+static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *context)
+{
+    struct link_server *server = context;
+    if (event == NNG_PIPE_EV_ADD_PRE) {
+        if (may_connect(server, pipe))
+            return;
+        atomic_fetch_add(&server->turned_away, 1);
+        nng_pipe_close(pipe);
+        return;
+    }
+    for (size_t i = 0; i < LINK_STRANGERS_MAX; i++) {
+        uint32_t id = (uint32_t)nng_pipe_id(pipe);
+        atomic_compare_exchange_strong(&server->strangers[i], &id, 0);
+    }
+}
+
+bool link_server_stranger(const struct link_server *server, uint32_t pipe)
+{
+    for (size_t i = 0; i < LINK_STRANGERS_MAX; i++)
+        if (atomic_load(&server->strangers[i]) == pipe)
+            return true;
+    return false;
+}
+
+uint64_t link_server_turned_away(const struct link_server *server)
+{
+    return atomic_load(&server->turned_away);
+}
+
+/* ---- Listening ---- */
 
 /* Whether the public name leads to us. */
 static bool is_there(const struct link_server *server)
@@ -97,6 +182,10 @@ struct link_server *link_server_open(const char *url, char *reason, size_t reaso
     }
     rv = wire_prepare(server->socket, &server->fd);
     if (rv == 0)
+        rv = nng_pipe_notify(server->socket, NNG_PIPE_EV_ADD_PRE, pipe_changed, server);
+    if (rv == 0)
+        rv = nng_pipe_notify(server->socket, NNG_PIPE_EV_REM_POST, pipe_changed, server);
+    if (rv == 0)
         rv = listen_anew(server);
     if (rv != 0) {
         snprintf(reason, reason_size, "cannot listen on %s: %s", server->path, nng_strerror(rv));
@@ -111,8 +200,8 @@ void link_server_close(struct link_server **server)
         return;
     if ((*server)->generation > 0 && is_there(*server))
         unlink((*server)->path);
-    wire_close((*server)->socket);
-    free(*server);
+    if (wire_close((*server)->socket))
+        free(*server); /* else its callbacks may still come */
     *server = NULL;
 }
 

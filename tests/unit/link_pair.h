@@ -6,9 +6,11 @@
 #define STRATO_TESTS_UNIT_LINK_PAIR_H
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "proto/base/clock.h"
@@ -72,6 +74,19 @@ static inline void pair_quiet_store(struct pair *pair)
     pair_close_store(pair);
 }
 
+/* A channel's memory, which all processes of a test that use the directory share. */
+static inline struct channel_memory *pair_memory(const struct pair *pair, unsigned channel)
+{
+    char path[CONF_TEXT_MAX + 16];
+    snprintf(path, sizeof path, "%s/channel-%u", pair->conf.run_dir, channel);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, (off_t)channel_memory_size()) != 0)
+        panic("no memory for a channel");
+    void *memory = mmap(NULL, channel_memory_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
 /* Without a store, in the directory; NULL makes a temporary one. */
 static inline void pair_prepare(struct pair *pair, const char *directory)
 {
@@ -84,7 +99,7 @@ static inline void pair_prepare(struct pair *pair, const char *directory)
         panic("no temporary directory");
     run_link_url(&pair->conf, BACKEND_MEMORY, pair->url);
     for (unsigned i = 0; i < PAIR_CHANNELS; i++)
-        pair->memories[i] = calloc(1, channel_memory_size());
+        pair->memories[i] = pair_memory(pair, i);
 }
 
 static inline void pair_open(struct pair *pair)
@@ -144,7 +159,12 @@ static inline void pair_close(struct pair *pair)
         transfer_close(&pair->transfers[i]);
     pair_close_store(pair);
     for (unsigned i = 0; i < PAIR_CHANNELS; i++)
-        free(pair->memories[i]);
+        munmap(pair->memories[i], channel_memory_size());
+    for (unsigned i = 0; i < PAIR_CHANNELS; i++) {
+        char path[CONF_TEXT_MAX + 16];
+        snprintf(path, sizeof path, "%s/channel-%u", pair->conf.run_dir, i);
+        unlink(path);
+    }
     rmdir(pair->conf.run_dir);
 }
 

@@ -115,6 +115,14 @@ static void refused(Strato__Control__Hello hello, const char *why)
     assert_int_equal(bulk_bytes(pair.bulk), 0);
 }
 
+static void refused_again(Strato__Control__Hello hello, const char *why)
+{
+    const Strato__Control__Reply *reply = say_hello(hello);
+    assert_int_equal(reply->status, STATUS_INVALID);
+    assert_non_null(strstr(reply->error, why));
+    assert_int_equal(stage(1, 1, 0, "x")->status, STATUS_UNAVAILABLE);
+}
+
 static void test_what_does_not_fit_is_refused(void **state)
 {
     static char other[] = "http-0", longer[] = "grpc-0-and-very-much-more-than-that-%s%n";
@@ -138,6 +146,33 @@ static void test_what_does_not_fit_is_refused(void **state)
     refused(hello, "channel 3 is for grpc-0, not for http-0");
     hello.name = longer;
     refused(hello, "channel 3 is for grpc-0, not for grpc-0-and");
+}
+
+/* Only who has the channel's memory knows its secret. */
+static void test_the_secret(void **state)
+{
+    uint8_t secret[CHANNEL_SECRET];
+    Strato__Control__Hello hello = good_hello();
+    (void)state;
+    memcpy(secret, pair.memories[3]->secret, sizeof secret);
+    hello.secret.data = secret;
+    for (size_t i = 0; i < sizeof secret; i++) {
+        secret[i] ^= 1;
+        hello.secret.len = sizeof secret;
+        refused(hello, "channel 3: this is not who was given it");
+        secret[i] ^= 1;
+        hello.secret.len = i ? i : 1;
+        refused(hello, "channel 3: this is not who was given it");
+    }
+    hello.secret.data = pair.memories[2]->secret;
+    hello.secret.len = sizeof secret;
+    refused(hello, "channel 3: this is not who was given it");
+    hello.secret.data = secret;
+    assert_int_equal(say_hello(hello)->status, STATUS_OK);
+    assert_int_equal(stage(5, 1, 0, "x")->status, STATUS_OK);
+    /* Now that a worker of today was there, one without is none. */
+    reconnect();
+    refused_again(good_hello(), "channel 3: this is not who was given it");
 }
 
 static void test_hello_comes_first(void **state)
@@ -333,6 +368,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_hello),
+        CASE(test_the_secret),
         CASE(test_what_does_not_fit_is_refused),
         CASE(test_hello_comes_first),
         CASE(test_empty_and_unknown_requests),

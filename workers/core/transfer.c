@@ -184,6 +184,8 @@ static void fill_hello(const struct transfer *transfer, Strato__Control__Hello *
     hello->channel = transfer->channel_number;
     hello->release = release;
     hello->incarnation = transfer->incarnation;
+    hello->secret.data = transfer->channel->secret;
+    hello->secret.len = sizeof transfer->channel->secret;
 }
 
 /* Sends the job's next request. False when nothing can be sent now. */
