@@ -111,6 +111,7 @@ static enum status look_up(const struct work *work, enum service service, struct
                            struct record *record_r)
 {
     MDB_val at = env_val(key), value;
+    *record_r = (struct record){0};
     int code = mdb_get(work->txn, work->env->tables[service], &at, &value);
     enum status status = env_status(work->env, code, "read");
     if (status == STATUS_OK && !parse(service, value, record_r))
