@@ -23,7 +23,7 @@
 enum { JOBS_MAX = 128 };
 
 struct transfer_job {
-    bool used, fetch;
+    bool used, fetch, stats;
     transfer_done *done;
     void *context;
     struct bytes value;
@@ -38,7 +38,8 @@ static inline struct transfer_job *new_job(bool fetch, struct bytes value, trans
 {
     for (int i = 0; i < JOBS_MAX; i++)
         if (!jobs[i].used) {
-            jobs[i] = (struct transfer_job){true, fetch, done, context, value};
+            jobs[i] = (struct transfer_job){
+                .used = true, .fetch = fetch, .done = done, .context = context, .value = value};
             return &jobs[i];
         }
     fail_msg("too many jobs");
@@ -148,7 +149,9 @@ bool transfer_accepted(const struct transfer *transfer, const char **why_r)
 struct transfer_job *transfer_stats(struct transfer *transfer, transfer_done *done, void *context)
 {
     (void)transfer;
-    return new_job(true, (struct bytes){0}, done, context);
+    struct transfer_job *job = new_job(true, (struct bytes){0}, done, context);
+    job->stats = true;
+    return job;
 }
 
 /* ---- A core with one store ---- */

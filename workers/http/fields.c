@@ -24,8 +24,10 @@ static struct http_span span(const struct http_fields *fields, struct bytes valu
 
 static bool on_host(struct http_fields *fields, struct bytes value)
 {
+    static const bool foreign[256] = {
+        [' '] = 1, ['\t'] = 1, ['/'] = 1, ['?'] = 1, ['#'] = 1, ['@'] = 1, ['\\'] = 1};
     for (size_t i = 0; i < value.len; i++)
-        if (strchr(" \t/?#@\\", value.data[i]))
+        if (foreign[value.data[i]])
             return http_head_bad(fields->head, 400, "the Host field is no host");
     fields->hosts++;
     fields->head->host = span(fields, value);
@@ -337,10 +339,19 @@ static const struct {
 #undef FIELD
 };
 
+/* Whether a name, which has the bytes of a token only, is that word of small letters and -. */
+static bool is_name(struct bytes name, const char *word)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if ((name.data[i] | 0x20) != word[i])
+            return false;
+    return true;
+}
+
 bool http_field_take(struct http_fields *fields, struct bytes name, struct bytes value)
 {
     for (size_t i = 0; i < sizeof table / sizeof *table && table[i].len <= name.len; i++)
-        if (name.len == table[i].len && http_text_is(name, table[i].name))
+        if (name.len == table[i].len && is_name(name, table[i].name))
             return table[i].on(fields, value);
     return true;
 }

@@ -44,12 +44,6 @@ bool http_hold_probe(struct http_connection *c, size_t bytes)
     return taken;
 }
 
-void http_hold_release(struct http_connection *c, struct buffer *buffer)
-{
-    http_server_return(c->server, buffer);
-    http_hold_settle(c);
-}
-
 void http_hold_resize(struct http_connection *c, struct buffer *buffer, size_t capacity)
 {
     uint8_t *data = realloc(buffer->data, capacity);

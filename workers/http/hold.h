@@ -19,6 +19,11 @@ void http_hold_resize(struct http_connection *connection, struct buffer *buffer,
 /* Gives back what was taken and is not needed by the buffers as they are. */
 void http_hold_settle(struct http_connection *connection);
 /* Empties a buffer and gives back what it took. */
-void http_hold_release(struct http_connection *connection, struct buffer *buffer);
+static inline void http_hold_release(struct http_connection *connection, struct buffer *buffer)
+{
+    http_server_return(connection->server, buffer);
+    if (connection->held > 0)
+        http_hold_settle(connection);
+}
 
 #endif

@@ -71,7 +71,7 @@ size_t http_utf8_sequence(const uint8_t *s, size_t left)
 enum http_json_form http_json_form(struct bytes text)
 {
     enum http_json_form form = HTTP_JSON_PLAIN;
-    for (size_t i = 0; i < text.len;) {
+    for (size_t i = http_json_plain_prefix(text); i < text.len;) {
         uint64_t word;
         if (i + sizeof word <= text.len) {
             memcpy(&word, text.data + i, sizeof word);

@@ -4,6 +4,7 @@
 #include "workers/http/server.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -331,10 +332,12 @@ static void take_turns(struct http_server *server)
     }
 }
 
-void http_server_round(struct http_server *server)
+void http_server_round(struct http_server *server, int wait_max_ms)
 {
     struct epoll_event events[EVENTS];
-    int n = epoll_wait(server->epoll_fd, events, EVENTS, next_wait(server));
+    int wait_ms = wait_max_ms == 0 ? 0 : next_wait(server);
+    int n =
+        epoll_wait(server->epoll_fd, events, EVENTS, wait_ms < wait_max_ms ? wait_ms : wait_max_ms);
     if (n < 0 && errno != EINTR)
         panic("epoll_wait: %s", strerror(errno));
     update_clock(server);
@@ -350,14 +353,19 @@ void http_server_round(struct http_server *server)
     trim(&server->scratch);
 }
 
-void http_server_run(struct http_server *server)
+void http_server_close(struct http_server *server)
 {
-    while (!server->draining || server->connections > 0) {
-        http_server_round(server);
-        run_child_beat(server->now_ms);
-    }
     close(server->epoll_fd);
     while (server->pooled > 0)
         free(server->pool[--server->pooled]);
     buffer_free(&server->scratch);
+}
+
+void http_server_run(struct http_server *server)
+{
+    while (!server->draining || server->connections > 0) {
+        http_server_round(server, INT_MAX);
+        run_child_beat(server->now_ms);
+    }
+    http_server_close(server);
 }

@@ -76,9 +76,12 @@ void http_server_open(struct http_server *server, struct run_child *child, struc
 void http_server_run(struct http_server *server);
 
 /* The parts that http_server_open() makes without looking at descriptors, and one round of
- * http_server_run(): for tests that have connections of their own. */
+ * http_server_run(), which waits for wait_max_ms at most: for tests with connections of their own.
+ */
 void http_server_init(struct http_server *server, struct run_child *child, struct core *core);
-void http_server_round(struct http_server *server);
+void http_server_round(struct http_server *server, int wait_max_ms);
+/* Frees what it has of its own; no connection may be open. */
+void http_server_close(struct http_server *server);
 
 /* A buffer that has at least HTTP_BLOCK bytes of room; from the pool. */
 void http_server_lend(struct http_server *server, struct buffer *buffer);

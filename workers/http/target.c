@@ -13,6 +13,8 @@ static struct http_text after(struct http_text text, size_t n)
 struct bytes http_target_host(struct http_text target)
 {
     static const char *const schemes[] = {"http://", "https://"};
+    if (target.len == 0 || target.data[0] == '/')
+        return (struct bytes){0}; /* as nearly always */
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
         size_t len = strlen(schemes[i]), end = len;
         if (target.len < len || strncasecmp((char *)target.data, schemes[i], len) != 0)
