@@ -45,7 +45,7 @@ static void name_unix(const struct sockaddr_un *address, socklen_t len, char *te
 /* Writes the address that a socket really has, with the port taken for port 0. */
 static void name_socket(int fd, char *text)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     char host[INET6_ADDRSTRLEN + 16], port[8];
     if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
@@ -297,7 +297,7 @@ static const struct listener *find(const struct listeners *listeners, const stru
 static enum status open_all(enum protocol protocol, const struct conf_protocol *conf,
                             const struct listeners *old, struct listeners *new, struct buffer *why)
 {
-    char address[CONF_ADDRESS_MAX];
+    char address[CONF_ADDRESS_MAX] = "";
     for (const char *at = conf->listen; conf_listen_next(&at, address);) {
         struct listener listener = {.fd = -1};
         memcpy(listener.wanted, address, sizeof address);

@@ -103,7 +103,7 @@ static bool is_own_name(const char *name)
 
 static void check_own_names(struct rules *rules, const char *section, const char *list)
 {
-    char address[CONF_ADDRESS_MAX];
+    char address[CONF_ADDRESS_MAX] = "";
     const char *run_dir = rules->conf->run_dir;
     size_t len = strlen(run_dir);
     while (conf_listen_next(&list, address))

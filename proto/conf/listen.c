@@ -119,7 +119,7 @@ static bool overlap(const char *a, const char *b, bool v6only)
 
 bool conf_listen_overlap(const char *list, const char *other_list)
 {
-    char one[CONF_ADDRESS_MAX], other[CONF_ADDRESS_MAX];
+    char one[CONF_ADDRESS_MAX] = "", other[CONF_ADDRESS_MAX] = "";
     while (conf_listen_next(&list, one))
         for (const char *at = other_list; conf_listen_next(&at, other);)
             if (overlap(one, other, false))
@@ -129,7 +129,7 @@ bool conf_listen_overlap(const char *list, const char *other_list)
 
 bool conf_listen_v6only(const char *list, const char *address)
 {
-    char other[CONF_ADDRESS_MAX];
+    char other[CONF_ADDRESS_MAX] = "";
     struct sockaddr_storage mine, theirs;
     conf_address(address, &mine);
     while (mine.ss_family == AF_INET6 && conf_listen_next(&list, other))
@@ -143,7 +143,7 @@ bool conf_listen_v6only(const char *list, const char *address)
 
 static bool is_new(const struct buffer *list, const char *address, struct buffer *why)
 {
-    char before[CONF_ADDRESS_MAX];
+    char before[CONF_ADDRESS_MAX] = "";
     for (const char *at = (const char *)list->data; at && conf_listen_next(&at, before);) {
         if (!overlap(before, address, true))
             continue;
@@ -173,7 +173,7 @@ static bool add(struct buffer *list, const char *address, struct buffer *why)
 
 bool conf_listen_parse(const char *text, char *field, struct buffer *why)
 {
-    char address[CONF_ADDRESS_MAX];
+    char address[CONF_ADDRESS_MAX] = "";
     struct buffer list = {0};
     unsigned count = 0;
     bool good = true;

@@ -63,7 +63,7 @@ static bool is_name_of_link(const struct sockaddr_un *name, socklen_t len)
 /* Whether this is a connection of the link: HTTP and gRPC may come over local sockets too. */
 static bool is_link(int fd)
 {
-    struct sockaddr_un name;
+    struct sockaddr_un name = {0};
     socklen_t len = sizeof name;
     if (getsockname(fd, (struct sockaddr *)&name, &len) == 0 && is_name_of_link(&name, len))
         return true;

@@ -181,7 +181,8 @@ def test_no_request_is_lost_when_a_store_cannot_be_replaced():
             assert "cannot execute" in ctl(strato, "restart", "store", code=1)[1]
         figures = load.finish()
         assert get(strato.http) == 200
-    print(figures)
+        assert figures["wrong"] == 0 and figures["failures"] == 0, figures
+        assert figures["writes"] > 0, figures
 
 
 # ---- What is said ----
