@@ -169,7 +169,7 @@ static bool tend(struct store *store, uint64_t now_ms, bool more)
         return false;
     store->tended_ms = now_ms;
     run_child_beat(now_ms);
-    return dispatch_tend(store->dispatch, clock_wall_ms());
+    return dispatch_tend(store->dispatch, clock_service_ms());
 }
 
 /* Whether a submission came while we looked on. */

@@ -22,6 +22,7 @@
 
 #include "proto/base/clock.h"
 #include "supervisor/announce.h"
+#include "supervisor/epoch.h"
 #include "supervisor/internal.h"
 #include "supervisor/limits.h"
 #include "supervisor/notify.h"
@@ -434,6 +435,7 @@ static enum status set_up(struct supervisor *s, struct buffer *why)
     prepare_limits();
     if (fit_limits(s->conf, why) != STATUS_OK || shared_open(&s->shared, s->conf, why) != STATUS_OK)
         return STATUS_UNAVAILABLE;
+    epoch_choose(&s->shared, s->conf);
     if (open_signals(s) != STATUS_OK) {
         buffer_append_format(why, "no descriptor for signals: %s", strerror(errno));
         return STATUS_UNAVAILABLE;

@@ -63,6 +63,11 @@ uint64_t arena_spare_check(const struct arena_spare *spare)
     return XXH3_64bits_withSeed(spare, offsetof(struct arena_spare, check), ARENA_VERSION) | 1;
 }
 
+uint64_t arena_clock_check(const struct arena_header *header)
+{
+    return XXH3_64bits_withSeed(&header->clock_offset_ms, 2 * sizeof(uint64_t), ARENA_VERSION) | 1;
+}
+
 uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body)
 {
     uint64_t fields[3] = {

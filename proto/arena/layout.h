@@ -119,7 +119,7 @@ struct arena_header {
     _Atomic uint64_t quarantined; /* records given up because they were damaged */
     uint64_t clock_offset_ms;     /* the service clock (proto/base/clock.h) of its expiry times, */
     uint64_t clock_boot;          /* and the boot that it counts from; 0: unknown */
-    uint8_t pad0[8];
+    uint64_t clock_check;         /* arena_clock_check() */
     struct arena_intent intent;
     uint8_t pad1[88];
     struct arena_applied applied[ARENA_CHANNELS_MAX];
@@ -199,6 +199,8 @@ static inline bool arena_word_matches(uint64_t word, uint64_t hash)
 
 /* Over magic (as it will be), version, header_size, size, generation and hash_seed. */
 uint64_t arena_identity_check(const struct arena_header *header);
+/* Over clock_offset_ms and clock_boot; never 0. */
+uint64_t arena_clock_check(const struct arena_header *header);
 /* Over the other fields of *spare; never 0. */
 uint64_t arena_spare_check(const struct arena_spare *spare);
 

@@ -19,6 +19,7 @@
 #include "proto/base/coverage.h"
 #include "proto/base/failpoint.h"
 #include "proto/base/os.h"
+#include "proto/run/epoch.h"
 #include "proto/run/run.h"
 
 static int signal_fd = -1;
@@ -180,6 +181,7 @@ void run_child_start(struct run_child *child, int argc, char **argv)
     log_open(child->name, child->conf.log_level, child->conf.log_json);
     take_arguments(child, argc, argv);
     failpoint_arm(child->name);
+    epoch_take();
     if (run_child_stopping(child))
         exit(RUN_EXIT_OK);
 }

@@ -3,7 +3,8 @@
  *
  * A child is started as   PROGRAM NAME [LANE]   where NAME is "http-0", "grpc-1", "store-memory"
  * and LANE ("0" or "1") is given to workers only. Everything else comes as open descriptors at the
- * numbers below; every other descriptor of the supervisor is closed on exec.
+ * numbers below, and the environment, in which STRATO_CLOCK is the service clock (epoch.h); every
+ * other descriptor of the supervisor is closed on exec.
  *
  *     stdout, stderr  log lines; the supervisor relays them and keeps the last one
  *     SIGTERM         finish what is open (bounded by drain_timeout) and exit RUN_EXIT_OK; sent

@@ -166,6 +166,13 @@ void arena_writer_close(struct arena_writer **writer)
     *writer = NULL;
 }
 
+void arena_note_clock(struct arena_writer *writer, uint64_t offset_ms, uint64_t boot)
+{
+    writer->header->clock_offset_ms = offset_ms;
+    writer->header->clock_boot = boot;
+    writer->header->clock_check = arena_clock_check(writer->header);
+}
+
 uint64_t arena_applied(const struct arena_writer *writer, uint32_t channel)
 {
     return atomic_load_explicit(&writer->header->applied[channel].count, memory_order_relaxed);

@@ -54,6 +54,10 @@ struct arena_writer *arena_writer_attach(void *base, uint64_t size, enum arena_r
                                          char *reason, size_t reason_size);
 void arena_writer_close(struct arena_writer **writer);
 
+/* Notes in the header by which clock the records expire (proto/run/epoch.h), so that a stratod that
+ * is given the arena can go on with it. */
+void arena_note_clock(struct arena_writer *writer, uint64_t offset_ms, uint64_t boot);
+
 /* Submissions of the channel, up to and including the last that changed something. */
 uint64_t arena_applied(const struct arena_writer *writer, uint32_t channel);
 /* The channel of this number is a new one: nothing of it is applied. */

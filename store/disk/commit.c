@@ -21,7 +21,7 @@ struct work engine_read(struct engine *engine)
         env_must(&engine->env, code, "begin to read");
         engine->reading = true;
     }
-    return (struct work){.env = &engine->env, .txn = engine->reader, .now_ms = clock_wall_ms()};
+    return (struct work){.env = &engine->env, .txn = engine->reader, .now_ms = clock_service_ms()};
 }
 
 void engine_stop_reading(struct engine *engine)
@@ -36,7 +36,8 @@ void engine_begin(struct engine *engine)
     struct work *work = &engine->work;
     if (work->txn)
         return;
-    *work = (struct work){.env = &engine->env, .state = &engine->state, .now_ms = clock_wall_ms()};
+    *work =
+        (struct work){.env = &engine->env, .state = &engine->state, .now_ms = clock_service_ms()};
     env_must(&engine->env, mdb_txn_begin(engine->env.lmdb, NULL, 0, &work->txn), "begin to write");
     room_begin(&engine->room, &engine->env);
 }
@@ -92,7 +93,7 @@ void engine_publish(struct engine *engine, enum service service, struct bytes ke
     /* A set is shown as its items, of which it has at least one. */
     bool wanted = service_info(service)->holds != OP_HOLDS_ITEMS || shown.len > 0;
     if (wanted && revision != 0 &&
-        arena_load(engine->arena, service, key, shown, expiry_ms, revision, clock_wall_ms()) ==
+        arena_load(engine->arena, service, key, shown, expiry_ms, revision, clock_service_ms()) ==
             STATUS_OK)
         return;
     /* Also one that has expired: the clock may be set back. */

@@ -10,6 +10,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/channel/channel.h"
+#include "proto/run/epoch.h"
 #include "store/disk/engine.h"
 #include "store/figures.h"
 
@@ -17,6 +18,7 @@ enum {
     BATCH_BYTES_MAX = 8 << 20, /* then it is committed within a round */
     RECLAIM_BATCH = 256,       /* records, in a transaction of their own */
     ARENA_RECLAIM_BATCH = 256,
+    CLOCK_NOTE_MS = 10000,
 };
 
 /* ---- Reading ---- */
@@ -56,7 +58,7 @@ static bool read_arena(struct engine *engine, const struct engine_call *call)
     const struct request *request = &call->request;
     enum service service = op_info(request->op)->service;
     struct arena_entry entry;
-    if (arena_get(engine->arena, service, request->key, clock_wall_ms(), &entry) != STATUS_OK)
+    if (arena_get(engine->arena, service, request->key, clock_service_ms(), &entry) != STATUS_OK)
         return false;
     struct reply reply = reply_of(service, &entry);
     complete(engine, call, &reply);
@@ -174,6 +176,10 @@ static bool reclaim(struct engine *engine, uint64_t now_ms)
 
 static bool tend(struct engine *engine, uint64_t now_wall_ms)
 {
+    if (now_wall_ms - engine->noted_ms >= CLOCK_NOTE_MS) {
+        engine->noted_ms = now_wall_ms;
+        epoch_note(engine->env.path, now_wall_ms);
+    }
     snapshot_tend(engine->snapshot);
     readers_tend(&engine->env.readers, engine->env.lmdb, clock_ms());
     bool more =
@@ -242,7 +248,7 @@ static void open_arena(struct engine *engine)
 {
     struct arena_report found;
     char reason[256];
-    engine->arena = arena_writer_open(RUN_FD_ARENA, ARENA_CACHE, clock_wall_ms(), &found, reason,
+    engine->arena = arena_writer_open(RUN_FD_ARENA, ARENA_CACHE, clock_service_ms(), &found, reason,
                                       sizeof reason);
     if (!engine->arena)
         run_child_fail(RUN_EXIT_FAILURE, "%s", reason);

@@ -42,6 +42,7 @@ struct engine {
 
     uint64_t commits, changes, refused, expired; /* since this process started */
     uint64_t commit_ns;                          /* all commits together */
+    uint64_t noted_ms;                           /* the service clock, when it was written down */
     bool was_full;                               /* for the log */
 };
 

@@ -12,6 +12,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/set.h"
+#include "proto/run/epoch.h"
 #include "store/arena/writer.h"
 #include "store/figures.h"
 
@@ -37,14 +38,14 @@ static enum status put(struct engine *engine, const struct engine_call *call, st
 {
     const struct request *request = &call->request;
     return arena_put(engine->arena, op_info(request->op)->service, request->key, value,
-                     request->expiry_ms, origin_of(call), clock_wall_ms(), revision_r);
+                     request->expiry_ms, origin_of(call), clock_service_ms(), revision_r);
 }
 
 static enum status get(struct engine *engine, const struct engine_call *call,
                        struct arena_entry *entry_r)
 {
     const struct request *request = &call->request;
-    return arena_get(engine->arena, op_info(request->op)->service, request->key, clock_wall_ms(),
+    return arena_get(engine->arena, op_info(request->op)->service, request->key, clock_service_ms(),
                      entry_r);
 }
 
@@ -69,7 +70,7 @@ static struct reply put_value(struct engine *engine, const struct engine_call *c
 static struct reply delete_value(struct engine *engine, const struct engine_call *call)
 {
     return (struct reply){.status = arena_delete(engine->arena, SERVICE_KV, call->request.key,
-                                                 origin_of(call), clock_wall_ms())};
+                                                 origin_of(call), clock_service_ms())};
 }
 
 /* ---- Numbers: counters and flags ---- */
@@ -138,7 +139,7 @@ static struct reply put_set(struct engine *engine, const struct engine_call *cal
         reply.status = put(engine, call, reply.value, &reply.revision);
     else
         reply.status = arena_delete(engine->arena, SERVICE_SET, call->request.key, origin_of(call),
-                                    clock_wall_ms());
+                                    clock_service_ms());
     if (reply.status != STATUS_OK)
         reply.value = (struct bytes){0};
     return reply;
@@ -263,11 +264,13 @@ static struct engine *open_engine(const struct run_child *child,
         panic("out of memory");
     engine->max_set = child->conf.max_set;
     engine->callbacks = *callbacks;
-    engine->arena =
-        arena_writer_open(RUN_FD_ARENA, ARENA_DATA, clock_wall_ms(), &found, reason, sizeof reason);
+    engine->arena = arena_writer_open(RUN_FD_ARENA, ARENA_DATA, clock_service_ms(), &found, reason,
+                                      sizeof reason);
     if (!engine->arena)
         run_child_fail(RUN_EXIT_FAILURE, "%s", reason);
     report(&found);
+    struct epoch epoch = epoch_now();
+    arena_note_clock(engine->arena, epoch.offset_ms, epoch.boot);
     return engine;
 }
 

@@ -122,7 +122,7 @@ static void send_to(struct engine *engine, struct redis_call *call, struct redis
                     bool asking)
 {
     struct redis_command command;
-    const struct redis_terms terms = {clock_wall_ms(), engine->conf->max_set};
+    const struct redis_terms terms = {clock_service_ms(), engine->conf->max_set};
     redis_command_make(&command, &call->request, call->key, &terms);
     call->item.done = call_done;
     call->item.asking = asking;

@@ -69,7 +69,7 @@ enum status core_read_local(struct core_store *store, const struct request *requ
     struct arena_found record;
     if (!store->reader.base)
         return STATUS_RETRY; /* a backend without an arena */
-    enum status status = arena_read(&store->reader, service, request->key, clock_wall_ms(),
+    enum status status = arena_read(&store->reader, service, request->key, clock_service_ms(),
                                     &store->core->scratch, &record);
     if (status == STATUS_OK)
         return found(store, service, &record, reply_r);

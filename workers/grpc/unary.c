@@ -262,7 +262,7 @@ static void begin(struct rpc_unary *unary)
 {
     struct rpc_call *call = &unary->call;
     struct core_call *core = &unary->core;
-    struct rpc_input input = {.pool = &unary->pool, .now_ms = clock_wall_ms()};
+    struct rpc_input input = {.pool = &unary->pool, .now_ms = clock_service_ms()};
     struct rpc_end why;
     if (!rpc_call_take(call, &why) || (!call->payload && rpc_call_ended(call, &why))) {
         end(unary, why.status, why.text, NULL);

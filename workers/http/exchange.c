@@ -179,7 +179,7 @@ static void dispatch(struct http_connection *c)
         .head = &c->head,
         .body = c->in.data + c->body,
         .body_len = c->body_len,
-        .now_ms = c->route->op == OP_CACHE_SET ? clock_wall_ms() : 0,
+        .now_ms = c->route->op == OP_CACHE_SET ? clock_service_ms() : 0,
         .error = server->error,
         .error_size = sizeof server->error,
     };
