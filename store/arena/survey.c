@@ -327,7 +327,7 @@ static unsigned thread_count(const struct arena_writer *writer)
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t count = processors > 1 ? (uint64_t)processors : 1;
     count = count < THREADS_MAX ? count : THREADS_MAX;
-    return (unsigned)(pieces < count ? pieces + 1 : count);
+    return (unsigned)(pieces < count ? pieces > 0 ? pieces : 1 : count);
 }
 
 uint64_t survey(struct arena_writer *writer, struct arena_report *report)
