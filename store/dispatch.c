@@ -34,6 +34,7 @@ struct dispatch {
     unsigned attempt;  /* how many stores have tried what is handed over now */
     bool alone;        /* and nothing else is under way */
     uint32_t last;     /* channel of what was handed over last */
+    uint64_t told_ms;  /* when damage was logged last */
     uint16_t flags;    /* of completions that are published now */
     uint64_t taken, replayed, refused, late, given_up, mended;
 };
@@ -43,6 +44,7 @@ enum {
      * when it has cost a batch, or after so long. */
     COST_BYTES = 16384,
     TURN_NS = 2000000,
+    TELL_MS = 1000,
 };
 
 /* ---- Answers ---- */
@@ -244,18 +246,18 @@ static unsigned take_suspects(struct dispatch *dispatch, uint32_t channel, bool 
 
 /* ---- Rounds ---- */
 
-/* The channel's position made no sense and another was taken: what is known of the old one is not
- * about the requests that come now. */
-static void note_mended(struct dispatch *dispatch, uint32_t channel)
+/* Tells of a position that made no sense: the channel has another now. */
+static void note_position(struct dispatch *dispatch, uint32_t channel)
 {
     struct channel_store *end = &dispatch->ends[channel];
-    log_error("channel %" PRIu32 " was damaged: it goes on at request %" PRIu64
-              ", what was under way there is lost",
-              channel, end->completed);
+    uint64_t now_ms = clock_ms();
+    if (end->mended && now_ms - dispatch->told_ms >= TELL_MS) { /* a worker could flood the log */
+        dispatch->told_ms = now_ms;
+        log_error("channel %" PRIu32 " was damaged: it goes on at request %" PRIu64, channel,
+                  end->completed);
+    }
     dispatch->mended += end->mended;
     end->mended = 0;
-    dispatch->applied[channel] = 0;
-    dispatch->ops->forget(dispatch->engine, channel);
 }
 
 static unsigned take_batch(struct dispatch *dispatch, uint32_t channel)
@@ -265,8 +267,11 @@ static unsigned take_batch(struct dispatch *dispatch, uint32_t channel)
     uint64_t sequence, word;
     dispatch->cost = 0;
     dispatch->until_ns = 0;
-    if (end->mended)
-        note_mended(dispatch, channel);
+    if (end->mended) { /* what is known of the old position is not about what comes now */
+        note_position(dispatch, channel);
+        dispatch->applied[channel] = 0;
+        dispatch->ops->forget(dispatch->engine, channel);
+    }
     if (dispatch->suspected && dispatch->suspects[channel].end)
         return is_tried_alone(&dispatch->suspects[channel])
                    ? 0
@@ -429,11 +434,7 @@ static void resume(struct dispatch *dispatch, uint32_t channel, struct channel_m
         channel_lay_out(memory);
     }
     channel_store_open(end, memory, doorbell);
-    if (end->mended)
-        log_error("channel %" PRIu32 " was damaged: it goes on at request %" PRIu64, channel,
-                  end->completed);
-    dispatch->mended += end->mended;
-    end->mended = 0;
+    note_position(dispatch, channel);
     dispatch->applied[channel] = applied_of(dispatch, channel);
     if (suspects_find(&dispatch->suspects[channel], end))
         dispatch->suspected++;

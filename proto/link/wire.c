@@ -162,11 +162,11 @@ bool wire_close(nng_socket socket)
     struct timespec until;
     if (pthread_create(&thread, NULL, close_thread, (void *)(uintptr_t)socket.id) != 0)
         return false;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += WIRE_CLOSE_MS * 1000000;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    if (pthread_timedjoin_np(thread, NULL, &until) == 0)
+    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
         return true;
     pthread_detach(thread);
     log_warn("closing a link takes longer than %d ms; leaving it", WIRE_CLOSE_MS);

@@ -1,5 +1,6 @@
 /* A store whose channels are damaged, and one that requests end: what makes no sense costs itself
  * only. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -170,6 +171,52 @@ static void a_channel_of_0_2_0_is_taken_over(void **state)
     assert_non_null(completion);
     assert_int_equal(completion->number, 2);
     assert_int_not_equal(bench->memories[0]->check, 0);
+    bench_close(bench);
+    bench_free(bench);
+}
+
+/* ---- A hostile worker ---- */
+
+static atomic_bool scribbling;
+
+/* Writes nonsense into a channel that is in use, all over it and as fast as it can. */
+static void *scribble(void *memory)
+{
+    _Atomic uint64_t *words_of = memory;
+    uint64_t state = 88172645463325252u, count = channel_memory_size() / 8;
+    while (atomic_load(&scribbling)) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bool heads = state % 2; /* the positions, mostly: else it would be stopped by them */
+        uint64_t at = heads ? words[state / 2 % WORDS] / 8 : state / 8 % count;
+        atomic_store(&words_of[at], state % 3 ? state % 1024 : state);
+    }
+    return NULL;
+}
+
+/* Whatever it does, the store goes on and the other channel is served well. */
+static void a_hostile_worker_harms_only_itself(void **state)
+{
+    (void)state;
+    struct dispatch_bench *bench = bench_make();
+    struct channel_worker worker;
+    pthread_t thread;
+    int64_t sum, expected = 0;
+    bench_open(bench, &memory_engine);
+    channel_worker_open(&worker, bench->memories[1], RUN_FD_CHANNEL + 1);
+    for (int restart = 0; restart < 20; restart++) {
+        atomic_store(&scribbling, true);
+        assert_int_equal(pthread_create(&thread, NULL, scribble, bench->memories[0]), 0);
+        for (int i = 0; i < 2000; i++) {
+            assert_true(increment(bench, &worker, &sum));
+            assert_int_equal(sum, ++expected);
+        }
+        atomic_store(&scribbling, false);
+        pthread_join(thread, NULL);
+        bench_close(bench);
+        bench_open(bench, &memory_engine);
+    }
     bench_close(bench);
     bench_free(bench);
 }
@@ -402,6 +449,7 @@ int main(void)
         cmocka_unit_test(a_damaged_header_costs_nothing),
         cmocka_unit_test(a_channel_of_0_2_0_is_taken_over),
         cmocka_unit_test(a_ring_that_makes_no_sense_lets_the_store_sleep),
+        cmocka_unit_test(a_hostile_worker_harms_only_itself),
         cmocka_unit_test(a_request_that_ends_the_store_twice_is_given_up),
         cmocka_unit_test(one_of_a_batch_is_found_and_given_up),
         cmocka_unit_test(kills_between_requests_give_nothing_up),
