@@ -74,12 +74,26 @@ static size_t skip(struct rpc_block *block, size_t len)
     return taken;
 }
 
+/* Passes over whole fields that are named by a number below 127, as most are. */
+static size_t take_indexed(struct rpc_block *block, const uint8_t *data, size_t len)
+{
+    size_t taken = 0;
+    while (taken < len && data[taken] >= 0x80 && data[taken] != 0xff)
+        taken++;
+    block->fields += (uint32_t)taken;
+    return taken;
+}
+
 bool rpc_block_take(struct rpc_block *block, const uint8_t *data, size_t len)
 {
     if (len > RPC_BLOCK_BYTES - block->bytes)
         return false;
     block->bytes += (uint32_t)len;
     for (size_t i = 0; i < len;) {
+        if (block->state == FIELD)
+            i += take_indexed(block, data + i, len - i);
+        if (i == len)
+            break;
         if (block->state == STRING) {
             i += skip(block, len - i);
             continue;
