@@ -189,7 +189,7 @@ def test_answers_that_nobody_takes():
             figures = strato.metrics()
             grown = resident(pid) - before
             print("grown by %.0f MiB" % (grown / 2 ** 20))
-            assert grown < 2 * budget
+            assert SANITIZED or grown < 2 * budget  # a sanitizer keeps what is freed
             used = figures['strato_client_memory_bytes{process="http-0"}']
             limit = figures['strato_client_memory_limit_bytes{process="http-0"}']
             assert limit == budget and 0 < used <= limit
@@ -230,7 +230,7 @@ def test_bodies_that_do_not_come_to_an_end():
                     refused += client.receive().status == 503
                 except (TimeoutError, OSError, Disconnected):
                     pass
-            assert resident(pid) - before < 48 << 20
+            assert SANITIZED or resident(pid) - before < 48 << 20
         good.judge(1)
         figures = strato.metrics()
         cut = figures['strato_connections_cut_total{process="http-0"}']

@@ -314,7 +314,7 @@ static const struct {
 } table[] = {
 #define FIELD(name, on)                                                                            \
     {                                                                                              \
-        name, sizeof name - 1, on                                                                  \
+        name, sizeof(name) - 1, (on)                                                               \
     }
     FIELD("host", on_host),
     FIELD("accept", on_accept),
