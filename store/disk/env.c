@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,6 +36,8 @@ enum {
     LOCK_WAIT_MS = 2000,
     LOCK_LOOK_MS = 10,
     DAMAGE_LOG_MS = 1000,
+    NEW_SIZE = 256 * 1024, /* bytes of a new database at most */
+    MAP_UNIT = 65536,      /* bytes; whole pages of any size */
 };
 
 void env_path(const char *directory, const char *name, char *path)
@@ -248,6 +251,23 @@ static void reserve_lock_file(const struct env *env)
         cannot("reserve room for", path, error);
 }
 
+/* The blocks that a new database is made in: of a write that has room for a part only, the system
+ * does that part, and LMDB calls it an I/O error. */
+static void reserve_data_file(const struct env *env)
+{
+    char path[ENV_PATH_MAX];
+    struct stat info;
+    env_path(env->path, "data.mdb", path);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || fstat(fd, &info) != 0)
+        cannot("open", path, errno);
+    bool failed = info.st_size == 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, NEW_SIZE) != 0;
+    int error = failed ? errno : 0;
+    close(fd);
+    if (is_room(error))
+        cannot("reserve room for", path, error);
+}
+
 /* The head of LMDB's meta pages, as far as it is checked here: LMDB believes all of it. */
 struct meta_head {
     uint8_t page[16];
@@ -326,6 +346,20 @@ static void complete_file(const struct env *env)
         cannot("write to the database in", env->path, errno);
 }
 
+/* What the database may grow to. Within the process's file size limit (ulimit -f), because of a
+ * write across it the system does a part, and that LMDB calls an I/O error. */
+static uint64_t map_size(const struct env *env, const struct conf *conf)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= conf->disk_map_size)
+        return conf->disk_map_size;
+    log_warn("this process may write files of %" PRIu64
+             " bytes only (ulimit -f), less than map_size: "
+             "the database in %s grows no further",
+             (uint64_t)limit.rlim_cur, env->path);
+    return limit.rlim_cur & ~(uint64_t)(MAP_UNIT - 1);
+}
+
 static void map(struct env *env, const struct conf *conf)
 {
     unsigned flags = MDB_NOTLS | MDB_NORDAHEAD;
@@ -336,7 +370,7 @@ static void map(struct env *env, const struct conf *conf)
     check_open(env, mdb_env_create(&env->lmdb));
     check_open(env, mdb_env_set_maxdbs(env->lmdb, TABLE_COUNT));
     check_open(env, mdb_env_set_maxreaders(env->lmdb, READERS_MAX));
-    check_open(env, mdb_env_set_mapsize(env->lmdb, conf->disk_map_size));
+    check_open(env, mdb_env_set_mapsize(env->lmdb, map_size(env, conf)));
     check_open(env, mdb_env_open(env->lmdb, env->path, flags, 0600));
     check_open(env, mdb_env_get_fd(env->lmdb, &env->data_fd));
     check_open(env, mdb_env_stat(env->lmdb, &stat));
@@ -419,6 +453,7 @@ void env_open(struct env *env, const struct conf *conf)
     reserve_lock_file(env);
     if (found)
         check_file(env);
+    reserve_data_file(env);
     map(env, conf);
     take_tables(env);
     if (!found && !env_sync_directory(env->path)) /* else nothing in it can be promised */

@@ -1,7 +1,13 @@
 """A full arena: 507 and a reason, reads and deletes go on, the cache makes room for itself."""
 
+import contextlib
+import os
+import re
+import subprocess
+import threading
+
 import pytest
-from strato import Strato
+from strato import Strato, until
 from support import generator
 from test_control import ctl
 
@@ -169,3 +175,89 @@ def test_a_set_larger_than_max_set_is_read_and_shrinks(backend):
             assert shown.status == 200 and len(shown.json()["items"]) == 39 - number
         assert client.put("/sets/s?item=x", b"").status == 200
         assert client.put("/sets/s?item=" + "x" * 80, b"").status == 413
+
+
+# ---- A disk, and a limit on files ----
+
+@contextlib.contextmanager
+def small_disk(path, size):
+    """A file system of its own, which needs root."""
+    os.makedirs(path, exist_ok=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "none", path],
+                      check=False, capture_output=True).returncode != 0:
+        pytest.skip("cannot mount a tmpfs here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+def fill_up(path):
+    """Leaves not a block."""
+    with contextlib.suppress(OSError), open(os.path.join(path, "filler"), "wb", 0) as file:
+        while True:
+            file.write(b"x" * 4096)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 3, 4, 5, 8])
+def test_a_first_start_on_a_full_disk(room):
+    """With so many blocks left: it says what is wrong, is killed by no signal, and starts once there
+    is room."""
+    strato = Strato({"strato": {"backend": "disk"}})
+    data = os.path.join(strato.directory, "data")
+    with small_disk(data, "32M"):
+        os.makedirs(os.path.join(data, "disk"), mode=0o700)
+        fill_up(data)
+        if room:
+            os.truncate(os.path.join(data, "filler"),
+                        os.path.getsize(os.path.join(data, "filler")) - room * 4096)
+        try:
+            strato.spawn()
+            until(lambda: re.search("no space left|No space left|is ready:", strato.log()), "a word")
+            until(lambda: re.search("starting it again|is ready:", strato.log()) or
+                  strato.process.poll() is not None, "what comes of it")
+            assert "signal" not in strato.log()
+            os.remove(os.path.join(data, "filler"))
+            if strato.process.poll() is not None:
+                strato.spawn()
+            until(strato.ready, "stratod ready", 30)
+            strato.pids()
+            assert strato.client().kv_put("key", b"value").status == 204
+        except BaseException:
+            strato.abandon()
+            raise
+        strato.stop()
+
+
+def test_a_file_size_limit_refuses_what_is_too_much_and_nothing_else():
+    """ulimit -f: large values are refused, all else goes on, and no process dies."""
+    strato = Strato({"strato": {"backend": "disk"}, "http": {"workers": "1"},
+                     "memory": {"size": "8M"}, "disk": {"map_size": "64M"}})
+    limited = os.path.join(strato.directory, "limited")
+    with open(limited, "w", opener=lambda path, flags: os.open(path, flags, 0o700)) as file:
+        file.write(f'#!/bin/bash\nulimit -f {12 << 10}\nexec {os.path.abspath(strato.program)} "$@"\n')
+    strato.program = limited
+    strato.start()
+    with contextlib.ExitStack() as stack:
+        stack.push(strato.__exit__)
+        pids, client, statuses, stop = strato.pids(), strato.client(), set(), threading.Event()
+
+        def others():
+            with strato.client() as mine:
+                while not stop.is_set():
+                    assert mine.get("/counters/steady").status == 200
+                    statuses.add(mine.put("/counters/steady?increment=1").status)
+        thread = threading.Thread(target=others)
+        thread.start()
+        try:
+            large = [client.kv_put(f"large-{number}", b"x" * 500000).status for number in range(40)]
+        finally:
+            stop.set()
+            thread.join()
+        assert set(large) == {204, 507}, large
+        assert large[0] == 204 and large[-1] == 507
+        assert statuses <= {204, 507}
+        assert client.delete("/kv/large-0").status == 204
+        assert client.delete("/kv/large-1").status == 204
+        until(lambda: client.put("/counters/new?increment=1").status == 204, "room again")
+        assert strato.pids() == pids, "a process died"

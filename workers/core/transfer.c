@@ -24,6 +24,7 @@ enum {
     ASK_AGAIN_MS = 1000,
     HELLO_AGAIN_MS = 100,
     ANSWERS_MAX = 256, /* taken in one round */
+    PAGES_MAX = 1024,  /* of figures; a store has a few */
 };
 
 struct transfer {
@@ -297,6 +298,10 @@ static void take_page(struct transfer_job *job, Strato__Control__Reply *reply)
     const Strato__Control__StatsReply *page = reply->stats;
     buffer_append(&job->data, page->samples, page->n_samples * sizeof page->samples[0]);
     buffer_append(&job->pages, &reply, sizeof reply);
+    if (page->next > job->page && job->pages.len / sizeof reply >= PAGES_MAX) {
+        finish(job, STATUS_INTERNAL, (struct bytes){0});
+        return;
+    }
     if (page->next > job->page) {
         job->page = page->next;
         transfer_job_renew(&job->transfer->jobs, job);
