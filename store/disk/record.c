@@ -222,7 +222,7 @@ static enum status first_expiry(const struct work *work, MDB_val *key_r)
 
 uint64_t record_next_expiry(const struct work *work)
 {
-    MDB_val key;
+    MDB_val key = {0};
     if (first_expiry(work, &key) != STATUS_OK)
         return 0;
     uint64_t expiry_ms = leading_number(key);
@@ -250,7 +250,7 @@ static enum status reclaim_one(struct work *work, const struct key *index, uint6
 
 enum status record_reclaim(struct work *work, unsigned limit, unsigned *count_r)
 {
-    MDB_val at;
+    MDB_val at = {0};
     for (*count_r = 0; *count_r < limit; ++*count_r) {
         struct key index;
         enum status status = first_expiry(work, &at);
@@ -260,7 +260,8 @@ enum status record_reclaim(struct work *work, unsigned limit, unsigned *count_r)
         if (expiry_ms > work->now_ms)
             break;
         index.len = at.mv_size < sizeof index.data ? at.mv_size : sizeof index.data;
-        memcpy(index.data, at.mv_data, index.len);
+        if (index.len > 0)
+            memcpy(index.data, at.mv_data, index.len);
         status = reclaim_one(work, &index, expiry_ms);
         if (status != STATUS_OK)
             return status == STATUS_NOT_FOUND ? STATUS_DAMAGED : status;
