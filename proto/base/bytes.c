@@ -9,10 +9,8 @@
 
 #include "proto/base/log.h"
 
-void buffer_reserve(struct buffer *buffer, size_t extra)
+void buffer_grow(struct buffer *buffer, size_t extra)
 {
-    if (buffer->capacity - buffer->len >= extra)
-        return;
     size_t want = buffer->capacity ? buffer->capacity : 256;
     while (want - buffer->len < extra)
         want *= 2;
@@ -21,15 +19,6 @@ void buffer_reserve(struct buffer *buffer, size_t extra)
         panic("out of memory: a buffer of %zu bytes", want);
     buffer->data = data;
     buffer->capacity = want;
-}
-
-void buffer_append(struct buffer *buffer, const void *data, size_t len)
-{
-    if (len == 0)
-        return;
-    buffer_reserve(buffer, len);
-    memcpy(buffer->data + buffer->len, data, len);
-    buffer->len += len;
 }
 
 void buffer_append_text(struct buffer *buffer, const char *text)

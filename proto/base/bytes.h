@@ -35,12 +35,25 @@ struct buffer {
     size_t capacity;
 };
 
+/* For buffer_reserve() alone: there is less room than that. */
+void buffer_grow(struct buffer *buffer, size_t extra);
 /*
  * Makes room for at least extra more bytes behind len. Running out of memory ends the process
  * (a small service that cannot allocate cannot serve; its supervisor restarts it).
  */
-void buffer_reserve(struct buffer *buffer, size_t extra);
-void buffer_append(struct buffer *buffer, const void *data, size_t len);
+static inline void buffer_reserve(struct buffer *buffer, size_t extra)
+{
+    if (buffer->capacity - buffer->len < extra)
+        buffer_grow(buffer, extra);
+}
+static inline void buffer_append(struct buffer *buffer, const void *data, size_t len)
+{
+    if (len == 0)
+        return;
+    buffer_reserve(buffer, len);
+    memcpy(buffer->data + buffer->len, data, len);
+    buffer->len += len;
+}
 void buffer_append_text(struct buffer *buffer, const char *text);
 /* printf into the buffer; what it appends is not NUL-terminated. */
 void buffer_append_format(struct buffer *buffer, const char *format, ...)

@@ -143,7 +143,9 @@ void channel_unmap(struct channel_memory **memory)
     *memory = NULL;
 }
 
-void doorbell_ring(int fd)
+/* Apart from its callers, who seldom ring: what it keeps on the stack would have all of them guard
+ * theirs. */
+__attribute__((noinline)) void doorbell_ring(int fd)
 {
     const uint64_t one = 1;
     ssize_t n = write(fd, &one, sizeof one);
@@ -242,10 +244,8 @@ void channel_worker_commit(struct channel_worker *worker)
     worker->submitted++;
 }
 
-void channel_worker_flush(struct channel_worker *worker)
+void channel_worker_publish(struct channel_worker *worker)
 {
-    if (worker->published == worker->submitted)
-        return;
     worker->published = worker->submitted;
     atomic_store_explicit(&worker->memory->submitted, worker->submitted, memory_order_release);
     wake_if_asleep(&worker->memory->store_asleep, worker->store_doorbell);
@@ -383,13 +383,10 @@ static bool is_takeable(const struct channel_store *store, uint64_t submitted)
     return submitted - store->taken - 1 < CHANNEL_SLOTS && store->taken - consumed < CHANNEL_SLOTS;
 }
 
-bool channel_store_take(struct channel_store *store, struct channel_submission *submission_r,
-                        uint64_t *sequence_r)
+bool channel_store_copy(struct channel_store *store, uint64_t submitted,
+                        struct channel_submission *submission_r, uint64_t *sequence_r)
 {
     struct channel_memory *memory = store->memory;
-    uint64_t submitted = atomic_load_explicit(&memory->submitted, memory_order_acquire);
-    if (submitted == store->taken)
-        return false;
     if (!is_takeable(store, submitted)) {
         mend(store);
         return false;
@@ -417,10 +414,8 @@ void channel_store_commit(struct channel_store *store)
     atomic_store_explicit(&store->memory->completed, store->completed, memory_order_release);
 }
 
-void channel_store_flush(struct channel_store *store)
+void channel_store_wake(struct channel_store *store)
 {
-    if (store->rung == store->completed)
-        return;
     store->rung = store->completed;
     wake_if_asleep(&store->memory->worker_asleep, store->worker_doorbell);
 }
@@ -463,7 +458,8 @@ bool channel_store_sleep(struct channel_store *store)
     keep_word(&memory->completed, store->completed, store->worker_doorbell);
     uint64_t submitted = atomic_load_explicit(&memory->submitted, memory_order_acquire);
     /* A worker that broke its ring is not waited for: what it has there cannot be taken. */
-    uint64_t seen = is_takeable(store, submitted) ? store->taken : submitted;
+    bool broken = submitted != store->taken && !is_takeable(store, submitted);
+    uint64_t seen = broken ? submitted : store->taken;
     return fall_asleep(&memory->store_asleep, &memory->submitted, seen);
 }
 

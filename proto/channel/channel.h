@@ -173,9 +173,15 @@ void channel_worker_open(struct channel_worker *worker, struct channel_memory *m
 struct channel_submission *channel_worker_slot(struct channel_worker *worker, uint64_t *sequence_r);
 void channel_worker_commit(struct channel_worker *worker);
 
+/* For channel_worker_flush() alone. */
+void channel_worker_publish(struct channel_worker *worker);
 /* Shows all committed submissions to the store and rings its doorbell if it sleeps. Once per round
  * of the event loop. */
-void channel_worker_flush(struct channel_worker *worker);
+static inline void channel_worker_flush(struct channel_worker *worker)
+{
+    if (worker->published != worker->submitted)
+        channel_worker_publish(worker);
+}
 
 /* The oldest unread completion, or NULL. It is the worker's until channel_worker_release(). */
 const struct channel_completion *channel_worker_peek(struct channel_worker *worker);
@@ -205,17 +211,31 @@ struct channel_store {
 void channel_store_open(struct channel_store *store, struct channel_memory *memory,
                         int worker_doorbell);
 
+/* For channel_store_take() alone: there is something to take, or nonsense. */
+bool channel_store_copy(struct channel_store *store, uint64_t submitted,
+                        struct channel_submission *submission_r, uint64_t *sequence_r);
 /* Copies the next submission out. False when there is none, or when the worker has not consumed
  * enough completions for another to be written. */
-bool channel_store_take(struct channel_store *store, struct channel_submission *submission_r,
-                        uint64_t *sequence_r);
+static inline bool channel_store_take(struct channel_store *store,
+                                      struct channel_submission *submission_r, uint64_t *sequence_r)
+{
+    uint64_t submitted = atomic_load_explicit(&store->memory->submitted, memory_order_acquire);
+    return submitted != store->taken &&
+           channel_store_copy(store, submitted, submission_r, sequence_r);
+}
 
 /* The slot for the next completion, in order of taking; fill all but sequence, then publish it with
  * channel_store_commit(). Only the first value_len bytes of payload need be written. */
 struct channel_completion *channel_store_slot(struct channel_store *store);
 void channel_store_commit(struct channel_store *store);
+/* For channel_store_flush() alone. */
+void channel_store_wake(struct channel_store *store);
 /* Rings the worker's doorbell if it sleeps and completions were published since the last time. */
-void channel_store_flush(struct channel_store *store);
+static inline void channel_store_flush(struct channel_store *store)
+{
+    if (store->rung != store->completed)
+        channel_store_wake(store);
+}
 
 /* Records that all submissions taken so far may be passed on; and what was so recorded, bounded by
  * what can be under way. */

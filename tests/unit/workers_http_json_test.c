@@ -51,6 +51,30 @@ static void test_forms(void **state)
             fail_msg("row %zu", i);
 }
 
+/* Every byte at every place of texts that are shorter, longer and as long as what is looked at at
+ * once, with nothing readable behind them (under asan). */
+static void test_plain_prefix(void **state)
+{
+    (void)state;
+    enum { LENGTH_MAX = 50 };
+    for (size_t len = 1; len <= LENGTH_MAX; len++) {
+        uint8_t *text = malloc(len);
+        assert_non_null(text);
+        memset(text, 'a', len);
+        assert_int_equal(http_json_plain_prefix((struct bytes){text, len}), len);
+        for (size_t at = 0; at < len; at++) {
+            for (unsigned c = 0; c < 256; c++) {
+                bool plain = c >= ' ' && c <= 0x7f && c != '"' && c != '\\';
+                text[at] = (uint8_t)c;
+                if (http_json_plain_prefix((struct bytes){text, len}) != (plain ? len : at))
+                    fail_msg("byte %u at %zu of %zu", c, at, len);
+            }
+            text[at] = 'a';
+        }
+        free(text);
+    }
+}
+
 static void assert_member(struct bytes text, const char *expected)
 {
     struct buffer out = {0};
@@ -251,7 +275,7 @@ int main(void)
         cmocka_unit_test(test_forms),       cmocka_unit_test(test_members),
         cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_long),
         cmocka_unit_test(test_content),     cmocka_unit_test(test_refused_content),
-        cmocka_unit_test(test_many_values),
+        cmocka_unit_test(test_many_values), cmocka_unit_test(test_plain_prefix),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

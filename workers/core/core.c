@@ -17,7 +17,7 @@ enum { SCRATCH_MAX = 8 << 20 };
 
 /* ---- Opening ---- */
 
-static void open_store(struct core *core, enum backend backend)
+static struct core_store *open_store(struct core *core, enum backend backend)
 {
     const struct run_child *child = core->child;
     int fd = RUN_FD_BACKEND + RUN_BACKEND_FDS * (int)backend;
@@ -45,8 +45,7 @@ static void open_store(struct core *core, enum backend backend)
         run_child_fail(RUN_EXIT_FAILURE, "the link to the %s backend: %s", backend_name(backend),
                        reason);
     core->stores[backend] = store;
-    if (!core->first)
-        core->first = store;
+    return store;
 }
 
 struct core *core_open(const struct run_child *child)
@@ -55,9 +54,12 @@ struct core *core_open(const struct run_child *child)
     if (!core)
         panic("out of memory: the core");
     core->child = child;
+    struct core_store **end = &core->first;
     for (enum backend backend = 0; backend < BACKEND_COUNT; backend++)
-        if (conf_uses(&child->conf, backend))
-            open_store(core, backend);
+        if (conf_uses(&child->conf, backend)) {
+            *end = open_store(core, backend);
+            end = &(*end)->next;
+        }
     if (!core->first)
         panic("no backend is in use");
     core_gauge(core, FIGURE_CONNECTIONS_OPEN, 0);
@@ -75,17 +77,15 @@ static void close_store(struct core_store *store)
     transfer_close(&store->transfer);
     channel_unmap(&store->channel.memory);
     if (store->reader.base)
-        if (store->reader.base)
-            arena_reader_close(&store->reader);
+        arena_reader_close(&store->reader);
     free(store);
 }
 
 void core_close(struct core **core)
 {
-    struct core_store *store;
     core_budget_close(*core);
-    CORE_EACH_STORE(*core, store)
-    {
+    for (struct core_store *store = (*core)->first, *next; store; store = next) {
+        next = store->next;
         close_store(store);
     }
     core_stats_close(*core);
@@ -304,6 +304,12 @@ static void poll_links(struct core *core, uint64_t now_ms)
     core->noticed = false;
 }
 
+static void poll_stats(struct core *core, uint64_t now_ns)
+{
+    if (core->stats_waiters || core->stats_deadline_ns != 0)
+        core_stats_poll(core, now_ns);
+}
+
 /* The links come last but for delivering what they bring: they send what the others started. */
 unsigned core_poll(struct core *core, uint64_t now_ns)
 {
@@ -316,14 +322,15 @@ unsigned core_poll(struct core *core, uint64_t now_ns)
         core_take_completions(store);
     }
     expire(core, now_ns);
-    core_ready_poll(core, now_ns);
-    core_stats_poll(core, now_ns);
+    if (core->ready_waiters)
+        core_ready_poll(core, now_ns);
+    poll_stats(core, now_ns);
     CORE_EACH_STORE(core, store)
     {
         core_admit(store);
     }
     poll_links(core, now_ns / 1000000);
-    core_stats_poll(core, now_ns);
+    poll_stats(core, now_ns);
     return core->ended;
 }
 

@@ -40,6 +40,7 @@ struct core_queue {
 /* A store as its worker sees it. */
 struct core_store {
     struct core *core;
+    struct core_store *next; /* of those in use, in the backends' order */
     enum backend backend;
     bool absent_is_final;       /* the arena is the data: what it has not, does not exist */
     bool refused;               /* our hello; logged */
@@ -108,9 +109,7 @@ struct core {
     } samples;
 };
 
-#define CORE_EACH_STORE(core, store)                                                               \
-    for (enum backend each_ = 0; each_ < BACKEND_COUNT; each_++)                                   \
-        if (((store) = (core)->stores[each_]))
+#define CORE_EACH_STORE(core, store) for ((store) = (core)->first; (store); (store) = (store)->next)
 
 /* check.c: what holds for a request whatever its protocol. Anything but STATUS_OK leaves its reason
  * in error (size bytes). */
@@ -146,7 +145,7 @@ void core_budget_close(struct core *core);
 /* budget.c: core_budget_take() for who waits when there is none. */
 bool core_budget_try(struct core *core, uint64_t bytes) MUST_CHECK;
 
-/* probe.c, stats.c: their part of core_poll(). */
+/* probe.c, stats.c: their part of core_poll(), when somebody waits for it. */
 void core_ready_poll(struct core *core, uint64_t now_ns);
 void core_stats_poll(struct core *core, uint64_t now_ns);
 void core_stats_close(struct core *core);

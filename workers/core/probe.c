@@ -74,8 +74,6 @@ const char *core_trouble(const struct core *core)
 
 void core_ready_poll(struct core *core, uint64_t now_ns)
 {
-    if (!core->ready_waiters)
-        return;
     enum status status = STATUS_OK;
     const char *backend = NULL;
     bool known = true;

@@ -207,8 +207,7 @@ void core_stats_cancel(struct core *core, void *context)
 void core_stats_poll(struct core *core, uint64_t now_ns)
 {
     if (core->stats_deadline_ns == 0) {
-        if (core->stats_waiters)
-            collect(core, now_ns);
+        collect(core, now_ns);
         return;
     }
     if (collecting(core, now_ns))

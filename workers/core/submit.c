@@ -278,5 +278,4 @@ void core_take_completions(struct core_store *store)
         }
         channel_worker_release(&store->channel);
     }
-    core_admit(store);
 }

@@ -342,7 +342,14 @@ static const struct {
 /* Whether a name, which has the bytes of a token only, is that word of small letters and -. */
 static bool is_name(struct bytes name, const char *word)
 {
-    for (size_t i = 0; i < name.len; i++)
+    size_t i = 0;
+    for (uint64_t here, there; i + sizeof here <= name.len; i += sizeof here) {
+        memcpy(&here, name.data + i, sizeof here);
+        memcpy(&there, word + i, sizeof there);
+        if ((here | 0x2020202020202020) != there) /* as below, of eight */
+            return false;
+    }
+    for (; i < name.len; i++)
         if ((name.data[i] | 0x20) != word[i])
             return false;
     return true;

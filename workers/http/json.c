@@ -22,14 +22,26 @@ static bool byte_is_special(uint8_t c)
     return c < 0x20 || c == '"' || c == '\\' || c >= 0x80;
 }
 
+enum { BLOCK = 16 };
+
+/* The same of a block. As signed numbers control characters and all above 127 are below a blank. */
+static bool block_is_special(const uint8_t *block)
+{
+    int8_t bytes __attribute__((vector_size(BLOCK)));
+    uint64_t halves __attribute__((vector_size(BLOCK)));
+    memcpy(&bytes, block, sizeof bytes);
+    halves = (__typeof__(halves))((bytes < ' ') | (bytes == '"') | (bytes == '\\'));
+    return (halves[0] | halves[1]) != 0;
+}
+
 size_t http_json_plain_prefix(struct bytes text)
 {
     size_t i = 0;
-    for (uint64_t word; i + sizeof word <= text.len; i += sizeof word) {
-        memcpy(&word, text.data + i, sizeof word);
-        if (word_is_special(word))
-            break;
-    }
+    while (i + BLOCK <= text.len && !block_is_special(text.data + i))
+        i += BLOCK;
+    bool in_last = text.len >= BLOCK && i + BLOCK > text.len;
+    if (in_last && !block_is_special(text.data + text.len - BLOCK))
+        return text.len;
     while (i < text.len && !byte_is_special(text.data[i]))
         i++;
     return i;

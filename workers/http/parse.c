@@ -42,10 +42,13 @@ static const uint8_t classes[256] = {
 
 static bool all_of(struct bytes text, uint8_t class)
 {
-    for (size_t i = 0; i < text.len; i++)
-        if (!(classes[text.data[i]] & class))
-            return false;
-    return true;
+    const uint8_t *at = text.data, *end = text.data + text.len;
+    uint8_t common = class;
+    for (; end - at >= 4; at += 4)
+        common &= classes[at[0]] & classes[at[1]] & classes[at[2]] & classes[at[3]];
+    for (; at < end; at++)
+        common &= classes[*at];
+    return common == class;
 }
 
 /* ---- The request line ---- */

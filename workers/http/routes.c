@@ -268,19 +268,24 @@ void http_body_error(int status, const char *text, struct buffer *scratch, struc
 
 static const struct http_route routes[] = {
 #define ROUTE(operation, method, path, prepare, shape)                                             \
-    {path, HTTP_##method, OP_##operation, 0, prepare_##prepare, shape_##shape},
+    {path, sizeof path - 1, HTTP_##method, OP_##operation, 0, prepare_##prepare, shape_##shape},
 #include "proto/api/operations.def"
-    {"/ping", HTTP_GET, OP_NONE, HTTP_PAGE_PING, NULL, NULL},
-    {"/livez", HTTP_GET, OP_NONE, HTTP_PAGE_LIVE, NULL, NULL},
-    {"/readyz", HTTP_GET, OP_NONE, HTTP_PAGE_READY, NULL, NULL},
-    {"/metrics", HTTP_GET, OP_NONE, HTTP_PAGE_METRICS, NULL, NULL},
+#define PAGE(path, page)                                                                           \
+    {                                                                                              \
+        path, sizeof path - 1, HTTP_GET, OP_NONE, page, NULL, NULL                                 \
+    }
+    PAGE("/ping", HTTP_PAGE_PING),
+    PAGE("/livez", HTTP_PAGE_LIVE),
+    PAGE("/readyz", HTTP_PAGE_READY),
+    PAGE("/metrics", HTTP_PAGE_METRICS),
+#undef PAGE
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
 
 /* by_query: the key comes as ?key=, so the path is without its last slash. */
 static bool covers(const struct http_route *route, struct http_text path, bool by_query)
 {
-    size_t len = strlen(route->path);
+    size_t len = route->path_len;
     bool prefix = route->path[len - 1] == '/';
     if (prefix && by_query && path.len == len - 1)
         len--;
@@ -375,7 +380,7 @@ bool http_route_status_only(const struct http_route *route, const struct http_he
 static bool take_key(const struct http_route *route, struct http_text path,
                      struct http_input *input)
 {
-    size_t skip = strlen(route->path);
+    size_t skip = route->path_len;
     struct http_text key = {path.data + path.len, 0};
     if (path.len > skip)
         key = (struct http_text){path.data + skip, path.len - skip};

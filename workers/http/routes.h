@@ -45,6 +45,7 @@ enum http_page { /* what is answered without an operation */
 
 struct http_route {
     const char *path; /* ends in '/': the key follows, or ?key= instead of '/'; else all of it */
+    size_t path_len;
     enum http_method method;
     enum op op;
     enum http_page page;
