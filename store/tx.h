@@ -7,7 +7,8 @@
  *
  * Keys. A service has a key space of its own (collection 0), and any number of collections, which
  * are named by ids from tx_new_id(): the parts of something too large for one record, such as the
- * items of a set. Keys of a space or collection are in the order of their bytes.
+ * items of a set. Keys of a space or collection are in the order of their bytes. A store may have
+ * no collections (tx_has_collections()): there a service keeps all in one record.
  *
  * Laws. What is published to hot reads is what was put. A change that fails has lost the whole
  * request: its status is to be returned at once. A request that returns another status than
@@ -57,8 +58,8 @@ static inline enum status tx_get(struct tx *tx, struct tx_key key, struct tx_ite
     return tx->ops->get(tx, key, item_r);
 }
 
-/* Stores a record and shows it to hot reads. value must not lie in the store. expiry_ms 0: never.
- * STATUS_OK, STATUS_FULL, STATUS_DAMAGED. */
+/* Stores a record and shows it to hot reads. Name and value are borrowed until the request is over;
+ * value must not lie in the store. expiry_ms 0: never. STATUS_OK, STATUS_FULL, STATUS_DAMAGED. */
 static inline enum status tx_put(struct tx *tx, struct tx_key key, struct bytes value,
                                  uint64_t expiry_ms, uint64_t *revision_r)
 {
@@ -69,6 +70,11 @@ static inline enum status tx_put(struct tx *tx, struct tx_key key, struct bytes 
 static inline enum status tx_remove(struct tx *tx, struct tx_key key)
 {
     return tx->ops->remove(tx, key);
+}
+
+static inline bool tx_has_collections(const struct tx *tx)
+{
+    return tx->ops->walk;
 }
 
 /* Visits the keys of a space or collection in order, from this name on (an empty one: from the

@@ -320,21 +320,16 @@ static enum status apply_several(struct apply *apply, struct arena_origin origin
     return STATUS_OK;
 }
 
-static enum status apply_one(struct arena_writer *writer, struct arena_write *write,
-                             struct arena_origin origin, uint64_t now_ms)
+static enum status remove_one(struct arena_writer *writer, const struct arena_write *write,
+                              struct arena_origin origin, uint64_t now_ms)
 {
-    if (!write->remove)
-        return arena_put(writer, write->service, write->key, write->value, write->expiry_ms, origin,
-                         now_ms, &write->revision);
     enum status status = arena_delete(writer, write->service, write->key, origin, now_ms);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
-enum status arena_apply(struct arena_writer *writer, struct arena_write *writes, unsigned count,
-                        struct arena_origin origin, uint64_t now_ms)
+static enum status apply_all(struct arena_writer *writer, struct arena_write *writes,
+                             unsigned count, struct arena_origin origin, uint64_t now_ms)
 {
-    if (count == 1)
-        return apply_one(writer, writes, origin, now_ms);
     if (count > ARENA_APPLY_MAX)
         return STATUS_FULL;
     struct apply apply = {.writer = writer,
@@ -350,4 +345,15 @@ enum status arena_apply(struct arena_writer *writer, struct arena_write *writes,
     free(apply.spares);
     free(apply.words);
     return status;
+}
+
+enum status arena_apply(struct arena_writer *writer, struct arena_write *writes, unsigned count,
+                        struct arena_origin origin, uint64_t now_ms)
+{
+    if (count == 1 && !writes->remove)
+        return arena_put(writer, writes->service, writes->key, writes->value, writes->expiry_ms,
+                         origin, now_ms, &writes->revision);
+    if (count == 1)
+        return remove_one(writer, writes, origin, now_ms);
+    return apply_all(writer, writes, count, origin, now_ms);
 }

@@ -214,6 +214,11 @@ enum status arena_get(const struct arena_writer *writer, enum service service, s
     return STATUS_OK;
 }
 
+uint64_t arena_revision(const struct arena_writer *writer)
+{
+    return atomic_load_explicit(&writer->header->revision, memory_order_relaxed);
+}
+
 /* ---- Changing ---- */
 
 uint64_t record_next_revision(struct arena_writer *writer)

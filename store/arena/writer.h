@@ -63,6 +63,9 @@ uint64_t arena_applied(const struct arena_writer *writer, uint32_t channel);
 /* The channel of this number is a new one: nothing of it is applied. */
 void arena_forget(struct arena_writer *writer, uint32_t channel);
 
+/* The revision given last; the next record put has one more. */
+uint64_t arena_revision(const struct arena_writer *writer);
+
 struct arena_entry {
     uint64_t revision;
     uint64_t expiry_ms;

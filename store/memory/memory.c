@@ -11,10 +11,10 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
-#include "proto/base/set.h"
 #include "proto/run/epoch.h"
 #include "store/arena/writer.h"
 #include "store/figures.h"
+#include "store/services/call.h"
 
 enum {
     BATCH = 64, /* requests of one channel before the next has its turn */
@@ -24,187 +24,146 @@ enum {
 struct engine {
     struct engine_callbacks callbacks;
     struct arena_writer *arena;
-    uint64_t max_set;      /* bytes of a set's packed items */
-    struct buffer scratch; /* a set being changed */
+    struct call_limits limits;
+    struct buffer scratch; /* a value being made */
 };
 
-static struct arena_origin origin_of(const struct engine_call *call)
+/* ---- Transactions ---- */
+
+enum { WRITES_MAX = 8 }; /* more than any operation makes */
+
+/* A request's transaction: its writes are put together, and carried out in one step at its end. */
+struct memory_tx {
+    struct tx tx;
+    struct engine *engine;
+    uint64_t now_ms;
+    unsigned count;
+    struct arena_write writes[WRITES_MAX];
+};
+
+static struct memory_tx *memory_tx(struct tx *tx)
 {
-    return (struct arena_origin){call->channel, call->sequence};
+    return (struct memory_tx *)tx; /* its first member */
 }
 
-static enum status put(struct engine *engine, const struct engine_call *call, struct bytes value,
-                       uint64_t *revision_r)
+/* Whether a record can be one of the service; one of a wrong length would be read beyond its end.
+ */
+static bool is_sane(enum service service, struct bytes value)
 {
-    const struct request *request = &call->request;
-    return arena_put(engine->arena, op_info(request->op)->service, request->key, value,
-                     request->expiry_ms, origin_of(call), clock_service_ms(), revision_r);
+    switch (service_info(service)->holds) {
+    case OP_HOLDS_NUMBER:
+        return value.len == sizeof(int64_t);
+    case OP_HOLDS_FLAG:
+        return value.len == 1;
+    case OP_HOLDS_VALUE:
+    case OP_HOLDS_ITEMS:
+        break;
+    }
+    return true;
 }
 
-static enum status get(struct engine *engine, const struct engine_call *call,
-                       struct arena_entry *entry_r)
+static enum status tx_damage(struct tx *tx, const char *what)
 {
-    const struct request *request = &call->request;
-    return arena_get(engine->arena, op_info(request->op)->service, request->key, clock_service_ms(),
-                     entry_r);
+    (void)tx;
+    log_error("the arena is damaged: %s", what);
+    return STATUS_DAMAGED;
 }
 
-/* ---- Values: cache and kv ---- */
-
-static struct reply get_value(struct engine *engine, const struct engine_call *call)
+/* What was there before the request; no operation reads what it has written. */
+static enum status tx_read(struct tx *tx, struct tx_key key, struct tx_item *item_r)
 {
+    struct memory_tx *self = memory_tx(tx);
     struct arena_entry entry;
-    enum status status = get(engine, call, &entry);
+    enum status status =
+        arena_get(self->engine->arena, key.service, key.name, self->now_ms, &entry);
     if (status != STATUS_OK)
-        return (struct reply){.status = status};
-    return (struct reply){.revision = entry.revision, .value = entry.value};
+        return status;
+    if (!is_sane(key.service, entry.value))
+        return tx_damage(tx, "a record has a length that its service does not write");
+    *item_r = (struct tx_item){entry.value, entry.revision, entry.expiry_ms};
+    return STATUS_OK;
 }
 
-static struct reply put_value(struct engine *engine, const struct engine_call *call)
+static struct arena_write *next_write(struct memory_tx *self, struct tx_key key)
 {
-    struct reply reply = {0};
-    reply.status = put(engine, call, call->request.value, &reply.revision);
-    return reply;
+    if (self->count == WRITES_MAX)
+        panic("an operation makes more than %d writes", WRITES_MAX);
+    struct arena_write *write = &self->writes[self->count++];
+    write->service = key.service;
+    write->key = key.name;
+    return write;
 }
 
-static struct reply delete_value(struct engine *engine, const struct engine_call *call)
+static enum status tx_write(struct tx *tx, struct tx_key key, struct bytes value,
+                            uint64_t expiry_ms, uint64_t *revision_r)
 {
-    return (struct reply){.status = arena_delete(engine->arena, SERVICE_KV, call->request.key,
-                                                 origin_of(call), clock_service_ms())};
+    struct memory_tx *self = memory_tx(tx);
+    struct arena_write *write = next_write(self, key);
+    write->remove = false;
+    write->value = value;
+    write->expiry_ms = expiry_ms;
+    *revision_r = arena_revision(self->engine->arena) + self->count;
+    return STATUS_OK;
 }
 
-/* ---- Numbers: counters and flags ---- */
-
-/* A counter is eight bytes, a flag one; a missing one is 0. */
-static struct reply get_number(struct engine *engine, const struct engine_call *call)
+static enum status tx_erase(struct tx *tx, struct tx_key key)
 {
+    struct memory_tx *self = memory_tx(tx);
     struct arena_entry entry;
-    struct reply reply = {0};
-    if (get(engine, call, &entry) == STATUS_OK) {
-        memcpy(&reply.number, entry.value.data,
-               entry.value.len < sizeof reply.number ? entry.value.len : sizeof reply.number);
-        reply.revision = entry.revision;
-    }
-    return reply;
+    enum status status =
+        arena_get(self->engine->arena, key.service, key.name, self->now_ms, &entry);
+    if (status == STATUS_OK)
+        next_write(self, key)->remove = true;
+    return status;
 }
 
-static struct reply increment(struct engine *engine, const struct engine_call *call)
-{
-    struct reply reply = get_number(engine, call);
-    int64_t sum;
-    if (__builtin_add_overflow(reply.number, call->request.number, &sum)) {
-        reply.status = STATUS_OUT_OF_RANGE;
-        return reply;
-    }
-    reply.number = sum;
-    reply.status = put(engine, call, (struct bytes){(uint8_t *)&sum, sizeof sum}, &reply.revision);
-    return reply;
-}
-
-static struct reply set_flag(struct engine *engine, const struct engine_call *call)
-{
-    const uint8_t flag = call->request.number != 0;
-    struct reply reply = {.number = flag};
-    reply.status = put(engine, call, (struct bytes){&flag, 1}, &reply.revision);
-    return reply;
-}
-
-/* ---- Sets ---- */
-
-static struct reply get_set(struct engine *engine, const struct engine_call *call)
-{
-    struct reply reply = get_value(engine, call);
-    if (reply.status == STATUS_NOT_FOUND)
-        reply.status = STATUS_OK;
-    return reply;
-}
-
-/* Where the item stands in the packed items, its length bytes included. */
-static bool find_item(struct bytes items, struct bytes item, struct bytes *at_r)
-{
-    struct bytes rest = items, next;
-    while (set_next(&rest, &next))
-        if (bytes_equal(next, item)) {
-            *at_r = (struct bytes){next.data - 2, next.len + 2};
-            return true;
-        }
-    return false;
-}
-
-/* Stores what scratch holds as the set. */
-static struct reply put_set(struct engine *engine, const struct engine_call *call)
-{
-    struct reply reply = {.value = buffer_bytes(&engine->scratch)};
-    if (engine->scratch.len > 0)
-        reply.status = put(engine, call, reply.value, &reply.revision);
-    else
-        reply.status = arena_delete(engine->arena, SERVICE_SET, call->request.key, origin_of(call),
-                                    clock_service_ms());
-    if (reply.status != STATUS_OK)
-        reply.value = (struct bytes){0};
-    return reply;
-}
-
-static struct reply add_item(struct engine *engine, const struct engine_call *call)
-{
-    struct reply old = get_set(engine, call);
-    struct bytes item = call->request.value, at;
-    uint8_t prefix[2];
-    if (find_item(old.value, item, &at))
-        return old;
-    if (old.value.len + sizeof prefix + item.len > engine->max_set)
-        return (struct reply){.status = STATUS_TOO_LARGE};
-    set_prefix(item.len, prefix);
-    engine->scratch.len = 0;
-    buffer_append(&engine->scratch, old.value.data, old.value.len);
-    buffer_append(&engine->scratch, prefix, sizeof prefix);
-    buffer_append(&engine->scratch, item.data, item.len);
-    return put_set(engine, call);
-}
-
-static struct reply remove_item(struct engine *engine, const struct engine_call *call)
-{
-    struct reply old = get_set(engine, call);
-    struct bytes at;
-    if (!find_item(old.value, call->request.value, &at))
-        return old;
-    size_t before = (size_t)(at.data - old.value.data);
-    engine->scratch.len = 0;
-    buffer_append(&engine->scratch, old.value.data, before);
-    buffer_append(&engine->scratch, at.data + at.len, old.value.len - before - at.len);
-    return put_set(engine, call);
-}
+/* Without collections: nothing is kept in parts, and every record is what is shown. */
+static const struct tx_ops tx_ops = {
+    .get = tx_read,
+    .put = tx_write,
+    .remove = tx_erase,
+    .damaged = tx_damage,
+};
 
 /* ---- The engine's table ---- */
 
-static struct reply answer_ok(struct engine *engine, const struct engine_call *call)
+static struct reply carry_out(struct engine *engine, const struct request *request,
+                              struct arena_origin origin)
 {
-    (void)engine;
-    return (struct reply){.number = call->request.number};
+    struct memory_tx tx;
+    struct call call = {&tx.tx, request, &engine->limits, &engine->scratch};
+    struct reply reply;
+    tx.tx.ops = &tx_ops;
+    tx.engine = engine;
+    tx.now_ms = clock_service_ms();
+    tx.count = 0;
+    enum status status = call_carry_out(&call, &reply);
+    if (status == STATUS_OK && tx.count > 0)
+        status = arena_apply(engine->arena, tx.writes, tx.count, origin, tx.now_ms);
+    if (status != STATUS_OK)
+        reply = (struct reply){.status = status};
+    return reply;
 }
-
-/* What an operation does, and what it answers when it is known to have been done just before. */
-static const struct {
-    struct reply (*carry_out)(struct engine *engine, const struct engine_call *call);
-    struct reply (*answer_again)(struct engine *engine, const struct engine_call *call);
-} operations[OP_COUNT] = {
-    [OP_CACHE_GET] = {get_value, get_value},     [OP_CACHE_SET] = {put_value, answer_ok},
-    [OP_COUNTER_GET] = {get_number, get_number}, [OP_COUNTER_INCREMENT] = {increment, get_number},
-    [OP_FLAG_GET] = {get_number, get_number},    [OP_FLAG_SET] = {set_flag, answer_ok},
-    [OP_KV_GET] = {get_value, get_value},        [OP_KV_PUT] = {put_value, answer_ok},
-    [OP_KV_DELETE] = {delete_value, answer_ok},  [OP_SET_GET] = {get_set, get_set},
-    [OP_SET_ADD] = {add_item, get_set},          [OP_SET_REMOVE] = {remove_item, get_set},
-};
 
 static void submit(struct engine *engine, const struct engine_call *call)
 {
-    struct reply reply = operations[call->request.op].carry_out(engine, call);
+    const struct arena_origin origin = {call->channel, call->sequence};
+    struct reply reply = carry_out(engine, &call->request, origin);
     engine->callbacks.complete(engine->callbacks.context, call->channel, call->sequence, &reply);
 }
 
+/* It was done just before and nothing has changed since: what it answers is what is read now, but
+ * for the value that a change of a value does not answer with. */
 static void replay(struct engine *engine, const struct engine_call *call)
 {
-    struct reply reply = operations[call->request.op].answer_again(engine, call);
+    static const struct arena_origin nobody = {.channel = ARENA_NOBODY};
+    const struct op_info *info = op_info(call->request.op);
+    const struct service_info *service = service_info(info->service);
+    struct reply reply = {0};
+    if (!info->write || service->holds != OP_HOLDS_VALUE) {
+        const struct request request = {.op = service->read, .key = call->request.key};
+        reply = carry_out(engine, &request, nobody);
+    }
     engine->callbacks.complete(engine->callbacks.context, call->channel, call->sequence, &reply);
 }
 
@@ -262,7 +221,7 @@ static struct engine *open_engine(const struct run_child *child,
     char reason[256];
     if (!engine)
         panic("out of memory");
-    engine->max_set = child->conf.max_set;
+    engine->limits = (struct call_limits){.max_set = child->conf.max_set};
     engine->callbacks = *callbacks;
     engine->arena = arena_writer_open(RUN_FD_ARENA, ARENA_DATA, clock_service_ms(), &found, reason,
                                       sizeof reason);

@@ -8,6 +8,17 @@ static enum status (*const means_of[OP_COUNT])(struct call *call, struct reply *
 #include "proto/api/operations.def"
 };
 
+enum status call_answer_value(struct call *call, struct reply *reply)
+{
+    struct tx_item item;
+    enum status status = tx_get(call->tx, call_key(call), &item);
+    if (status == STATUS_OK) {
+        reply->value = item.value;
+        reply->revision = item.revision;
+    }
+    return status;
+}
+
 enum status call_carry_out(struct call *call, struct reply *reply_r)
 {
     *reply_r = (struct reply){0};

@@ -24,6 +24,9 @@ static inline struct tx_key call_key(const struct call *call)
     return (struct tx_key){op_info(call->request->op)->service, 0, call->request->key};
 }
 
+/* Answers with the value under the request's key, if there is one. */
+enum status call_answer_value(struct call *call, struct reply *reply) MUST_CHECK;
+
 /*
  * Carries a request out. STATUS_OK: *reply_r is its answer, whose value is valid until the next
  * change of the store or the next call. Else it has no effect, and *reply_r has just this status.

@@ -96,7 +96,7 @@ def test_each_library_has_one_includer():
 # Files that may name a single operation or service. Each carries operations out, or takes part in
 # one protocol's or store's own way of doing so.
 NAMES_OPERATIONS = {
-    "store/memory/memory.c", "store/redis/answer.c",
+    "store/redis/answer.c",
     "store/redis/command.c", "store/redis/redis.c", "store/arena/survey.c",
     "store/arena/writer.c", "store/disk/env.c", "workers/core/local.c", "workers/core/probe.c",
     "workers/http/exchange.c",

@@ -16,7 +16,7 @@ enum status flag_get(struct call *call, struct reply *reply)
 
 enum status flag_set(struct call *call, struct reply *reply)
 {
-    const uint8_t flag = call->request->number != 0;
-    reply->number = flag;
-    return tx_put(call->tx, call_key(call), (struct bytes){&flag, 1}, 0, &reply->revision);
+    reply->number = call->request->number != 0;
+    const struct bytes value = {(const uint8_t *)&reply->number, 1}; /* little-endian */
+    return tx_put(call->tx, call_key(call), value, 0, &reply->revision);
 }

@@ -5,13 +5,7 @@
 
 enum status kv_get(struct call *call, struct reply *reply)
 {
-    struct tx_item item;
-    enum status status = tx_get(call->tx, call_key(call), &item);
-    if (status == STATUS_OK) {
-        reply->value = item.value;
-        reply->revision = item.revision;
-    }
-    return status;
+    return call_answer_value(call, reply);
 }
 
 enum status kv_put(struct call *call, struct reply *reply)

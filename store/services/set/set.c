@@ -2,11 +2,13 @@
  * set - items, each once. Runs in a store; see ../README.md.
  *
  * Every operation answers with the whole set, as the old contract has it; so that is also what hot
- * reads are shown, unless it is large.
+ * reads are shown, unless it is large. Where a store has collections, a set is a root and a
+ * collection of its items; else see packed.h.
  */
 #include "proto/base/set.h"
 
 #include "store/services/call.h"
+#include "store/services/set/packed.h"
 #include "store/services/set/root.h"
 
 enum {
@@ -86,6 +88,8 @@ static enum status answer(struct call *call, const struct set *set, struct reply
 enum status set_get(struct call *call, struct reply *reply)
 {
     struct set set;
+    if (!tx_has_collections(call->tx))
+        return packed_get(call, reply);
     enum status status = load(call, &set);
     return status == STATUS_OK ? answer(call, &set, reply) : status;
 }
@@ -118,6 +122,8 @@ enum status set_add(struct call *call, struct reply *reply)
 {
     struct set set;
     struct tx_item found;
+    if (!tx_has_collections(call->tx))
+        return packed_add(call, reply);
     enum status status = load(call, &set);
     if (status != STATUS_OK)
         return status;
@@ -163,6 +169,8 @@ static enum status shrink(struct call *call, struct set *set)
 enum status set_remove(struct call *call, struct reply *reply)
 {
     struct set set;
+    if (!tx_has_collections(call->tx))
+        return packed_remove(call, reply);
     enum status status = load(call, &set);
     if (status != STATUS_OK || set.root.id == 0)
         return status;
