@@ -268,11 +268,11 @@ void http_body_error(int status, const char *text, struct buffer *scratch, struc
 
 static const struct http_route routes[] = {
 #define ROUTE(operation, method, path, prepare, shape)                                             \
-    {path, sizeof path - 1, HTTP_##method, OP_##operation, 0, prepare_##prepare, shape_##shape},
+    {(path), sizeof(path) - 1, HTTP_##method, OP_##operation, 0, prepare_##prepare, shape_##shape},
 #include "proto/api/operations.def"
 #define PAGE(path, page)                                                                           \
     {                                                                                              \
-        path, sizeof path - 1, HTTP_GET, OP_NONE, page, NULL, NULL                                 \
+        (path), sizeof(path) - 1, HTTP_GET, OP_NONE, page, NULL, NULL                              \
     }
     PAGE("/ping", HTTP_PAGE_PING),
     PAGE("/livez", HTTP_PAGE_LIVE),
