@@ -61,6 +61,8 @@ test: package
 		echo "== ctest --preset $$preset"; \
 		ctest --preset $$preset || failed="$$failed $$preset"; \
 	done; \
+	echo "== bench_instructions.py --check"; \
+	/usr/bin/python3 tests/bench/bench_instructions.py --check || failed="$$failed instructions"; \
 	test -z "$$failed" || { echo "failed in:$$failed"; exit 1; }
 
 test-long:

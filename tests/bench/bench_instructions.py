@@ -28,8 +28,9 @@ from rpc import Rpc  # noqa: E402
 BASELINE = os.path.join(HERE, "instructions.json")
 REQUESTS, BATCHES = 1000, 5
 MARGIN = 1.02  # of the counts themselves, between two runs of one build
-# What a request may cost beside 0.2.0.
-BOUNDS = {"get": 1.01, "put": 1.05}
+# What a request may cost beside 0.2.0. gRPC's frames are looked at before its library sees them now,
+# which costs a GET two per cent.
+BOUNDS = {"http get": 1.01, "http put": 1.05, "grpc get": 1.03, "grpc put": 1.05}
 VALUE = b"v" * 52
 
 WRAPPER = """#!/bin/sh
@@ -158,7 +159,7 @@ def compare(figures, baseline):
     """Prints both; whether all are within their bounds."""
     good = True
     for name, count in figures.items():
-        ratio, bound = count / baseline[name], BOUNDS[name.split()[1]]
+        ratio, bound = count / baseline[name], BOUNDS[name.rsplit(" ", 1)[0]]
         within = ratio <= bound * MARGIN
         good = good and within
         print(f"{name:18} {count:9.0f} instructions, {ratio:.3f} of 0.2.0 (at most {bound})"
