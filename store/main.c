@@ -21,9 +21,6 @@
 #include "store/talk.h"
 
 enum {
-    /* How long an idle loop looks on before it blocks. Waking a sleeper costs both sides more than
-     * this, but the spinner takes the processor from the workers. */
-    SPIN_NS = 0,
     IDLE_MS = 200,    /* longest sleep, and between looks at the link's trouble */
     TEND_MS = 100,    /* between looks at what has expired */
     BUSY_ROUNDS = 64, /* rounds of work between looks at the link and at stopping, */
@@ -172,19 +169,8 @@ static bool tend(struct store *store, uint64_t now_ms, bool more)
     return dispatch_tend(store->dispatch, clock_service_ms());
 }
 
-/* Whether a submission came while we looked on. */
-static bool spin(struct store *store)
-{
-    for (uint64_t end = clock_ns() + SPIN_NS; SPIN_NS && clock_ns() < end;)
-        if (dispatch_round(store->dispatch))
-            return true;
-    return false;
-}
-
 static bool block(struct store *store)
 {
-    if (spin(store))
-        return true;
     int timeout = dispatch_sleep(store->dispatch) ? IDLE_MS : 0;
     bool go_on = look(store, timeout);
     dispatch_awake(store->dispatch);

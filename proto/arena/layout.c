@@ -87,7 +87,7 @@ uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body)
  */
 #define COPY_OUT(type)                                                                             \
     do {                                                                                           \
-        type piece_ = atomic_load_explicit((const _Atomic type *)in, memory_order_acquire);        \
+        type piece_ = atomic_load_explicit((const _Atomic(type) *)in, memory_order_acquire);       \
         memcpy(out, &piece_, sizeof piece_);                                                       \
         in += sizeof piece_;                                                                       \
         out += sizeof piece_;                                                                      \
@@ -98,7 +98,7 @@ uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body)
     do {                                                                                           \
         type piece_;                                                                               \
         memcpy(&piece_, in, sizeof piece_);                                                        \
-        atomic_store_explicit((_Atomic type *)out, piece_, memory_order_release);                  \
+        atomic_store_explicit((_Atomic(type) *)out, piece_, memory_order_release);                 \
         in += sizeof piece_;                                                                       \
         out += sizeof piece_;                                                                      \
         len -= sizeof piece_;                                                                      \

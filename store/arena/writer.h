@@ -96,8 +96,8 @@ enum status arena_delete(struct arena_writer *writer, enum service service, stru
 /* One change of a transaction. */
 struct arena_write {
     enum service service;
+    bool remove; /* takes the record away, if there is one; value and expiry are not used */
     struct bytes key;
-    bool remove;        /* takes the record away, if there is one; value and expiry are not used */
     struct bytes value; /* must not lie in the arena */
     uint64_t expiry_ms; /* 0: never */
     uint64_t revision;  /* set by arena_apply(): the record's */

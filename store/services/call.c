@@ -4,7 +4,7 @@
 #include "store/services/call.h"
 
 static enum status (*const means_of[OP_COUNT])(struct call *call, struct reply *reply) = {
-#define OPERATION(number, service, symbol, means, name, kind, repeat, takes) [number] = means,
+#define OPERATION(number, service, symbol, means, name, kind, repeat, takes) [number] = (means),
 #include "proto/api/operations.def"
 };
 

@@ -145,7 +145,7 @@ static void test_who_reads_something_old_is_named(void **state)
     assert_true(readers->told);
     assert_int_equal(readers->age_ms, READERS_OLD_MS - 1 + READERS_TEND_MS);
     end(pid);
-    readers_tend(readers, disk->engine->env.lmdb, now += READERS_TEND_MS);
+    readers_tend(readers, disk->engine->env.lmdb, now + READERS_TEND_MS);
     assert_int_equal(readers->pid, 0);
     assert_int_equal(readers->age_ms, 0);
     disk_close(disk);

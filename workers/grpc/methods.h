@@ -27,7 +27,7 @@ struct rpc_method {
 
 enum {
     RPC_METHODS = 0
-#define METHOD(operation, path, decode, encode) +1
+#define METHOD(operation, path, decode, encode) /* NOLINT */ +1
 #include "proto/api/operations.def"
 };
 extern const struct rpc_method rpc_methods[RPC_METHODS];

@@ -272,7 +272,7 @@ static const struct http_route routes[] = {
 #include "proto/api/operations.def"
 #define PAGE(path, page)                                                                           \
     {                                                                                              \
-        (path), sizeof(path) - 1, HTTP_GET, OP_NONE, page, NULL, NULL                              \
+        (path), sizeof(path) - 1, HTTP_GET, OP_NONE, (page), NULL, NULL                            \
     }
     PAGE("/ping", HTTP_PAGE_PING),
     PAGE("/livez", HTTP_PAGE_LIVE),
