@@ -61,7 +61,7 @@ static enum status save(struct engine *engine, size_t first, size_t count)
 enum status engine_commit(struct engine *engine, size_t first, size_t count)
 {
     uint64_t start = clock_ns();
-    enum status status = save(engine, first, count);
+    enum status status = gone_look(&engine->env) ? STATUS_UNAVAILABLE : save(engine, first, count);
     if (status != STATUS_OK) {
         engine_abort(engine);
         return status;
@@ -154,6 +154,11 @@ enum status engine_carry_out(struct engine *engine, struct batch_entry *entry)
     struct reply reply = {.status = STATUS_FULL};
     enum status status = STATUS_OK;
     batch_begin(&engine->batch, entry);
+    if (engine->env.gone && gone_concerns(&request)) {
+        reply = gone_reply();
+        batch_answer(&engine->batch, entry, &reply);
+        return STATUS_OK;
+    }
     engine_begin(engine);
     if (has_room(engine, &request))
         status = carry_out_one(engine, entry, &request, &reply);

@@ -82,6 +82,11 @@ static void read_now(struct engine *engine, const struct engine_call *call)
 {
     const struct request *request = &call->request;
     struct disk_tx tx;
+    if (engine->env.gone && gone_concerns(request)) {
+        struct reply refused = gone_reply();
+        complete(engine, call, &refused);
+        return;
+    }
     if (read_arena(engine, call))
         return;
     struct reply reply = read_commit(engine, request, &tx);
@@ -169,8 +174,9 @@ static bool reclaim(struct engine *engine, uint64_t now_ms)
         engine_abort(engine);
         return false;
     }
-    if (engine_commit(engine, 0, 0) == STATUS_OK)
-        engine->expired += count;
+    if (engine_commit(engine, 0, 0) != STATUS_OK)
+        return false;
+    engine->expired += count;
     return count == RECLAIM_BATCH;
 }
 
@@ -180,6 +186,7 @@ static bool tend(struct engine *engine, uint64_t now_wall_ms)
         engine->noted_ms = now_wall_ms;
         epoch_note(engine->env.path, now_wall_ms);
     }
+    gone_tend(&engine->env, clock_ms());
     snapshot_tend(engine->snapshot);
     readers_tend(&engine->env.readers, engine->env.lmdb, clock_ms());
     bool more =

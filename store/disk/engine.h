@@ -13,6 +13,7 @@
 #include "store/arena/writer.h"
 #include "store/disk/channels.h"
 #include "store/disk/flush.h"
+#include "store/disk/gone.h"
 #include "store/disk/room.h"
 #include "store/disk/snapshot.h"
 #include "store/disk/tx.h"
@@ -63,7 +64,7 @@ enum status engine_carry_out(struct engine *engine, struct batch_entry *entry) M
 /* Commits, publishes and answers all of the batch; then it is empty. */
 void engine_settle(struct engine *engine);
 /* Commits what is in the open transaction, on behalf of count entries of the batch from first on.
- * STATUS_OK, or STATUS_FULL or STATUS_DAMAGED and it is lost. */
+ * STATUS_OK, or STATUS_FULL, STATUS_DAMAGED or STATUS_UNAVAILABLE (see gone.h) and it is lost. */
 enum status engine_commit(struct engine *engine, size_t first, size_t count) MUST_CHECK;
 
 /* Puts a copy of a record into the arena, or makes sure that there is none of it. */

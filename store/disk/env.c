@@ -157,18 +157,26 @@ static void make_directory(const char *path)
     env_sync_directory(parent);
 }
 
+/* What a store leaves beside its database. */
+static bool is_beside(const char *name)
+{
+    return strcmp(name, "clock") == 0 || strcmp(name, "unsynced") == 0;
+}
+
 /* Whether the database is there. A directory with other people's files in it is not ours. */
 static bool look_into(const char *path)
 {
     DIR *directory = opendir(path);
     if (!directory)
         cannot("read the data directory", path, errno);
-    char stranger[256] = "";
+    char stranger[256] = "", beside[256] = "";
     bool found = false;
     for (const struct dirent *entry; (entry = readdir(directory));) {
         const char *name = entry->d_name;
         if (strcmp(name, "data.mdb") == 0)
             found = true;
+        else if (is_beside(name))
+            snprintf(beside, sizeof beside, "%s", name);
         else if (name[0] != '.' && strcmp(name, "lock") != 0 && strcmp(name, "lock.mdb") != 0 &&
                  strcmp(name, "lost+found") != 0 && strcmp(name, "snapshots") != 0)
             snprintf(stranger, sizeof stranger, "%s", name);
@@ -179,6 +187,12 @@ static bool look_into(const char *path)
                        "%s holds %s but no database of Strato: give [disk] path a directory of its "
                        "own",
                        path, stranger);
+    if (!found && *beside)
+        run_child_fail(
+            RUN_EXIT_CONFIG,
+            "data.mdb is gone from %s, where a database was: put it back, or a backup; or "
+            "remove %s/%s to begin with nothing",
+            path, path, beside);
     return found;
 }
 

@@ -43,6 +43,8 @@ struct env {
     struct readers readers;
     uint64_t damaged;    /* things met that make no sense, since this process started */
     uint64_t damaged_ms; /* when that was last logged */
+    bool gone;           /* see gone.h */
+    uint64_t looked_ms;  /* when it was last looked */
 };
 
 /*

@@ -310,6 +310,69 @@ def snapshots(strato):
     return os.listdir(path) if os.path.isdir(path) else []
 
 
+def is_refused(client, word):
+    """Neither a write nor readiness; the write says why."""
+    put, ready = client.kv_put("k", b"new"), client.get("/readyz")
+    if put.status == ready.status == 503:
+        assert "removed or replaced" in put.json()["error"], put
+        return word in ready.body.decode()
+    return False
+
+
+@pytest.mark.parametrize("sync", ["commit", "interval"])
+@pytest.mark.parametrize("how", ["removed", "replaced", "renamed", "directory removed"])
+def test_a_database_that_goes_away_while_it_is_used(how, sync):
+    with disk(disk={"sync": sync}) as strato:
+        client, path = strato.client(), os.path.join(data(strato), "data.mdb")
+        assert client.kv_put("k", b"old").status == 204
+        if how == "replaced":
+            shutil.copy(path, path + ".copy")
+            os.rename(path + ".copy", path)
+        elif how == "renamed":
+            os.rename(path, path + ".away")
+        elif how == "removed":
+            os.remove(path)
+        else:
+            shutil.rmtree(data(strato))
+            os.mkdir(data(strato), 0o700)
+        refused_put = client.kv_put("k", b"not to be kept")
+        assert refused_put.status == 503, refused_put
+        until(lambda: is_refused(client, "removed or replaced"), "readiness to fail")
+        assert client.put("/counters/c?increment=1").status == 503
+        assert client.kv_get("k").body == b"old"
+        assert strato.log().count("while it is in use") == 1
+        if how == "renamed":
+            os.rename(path + ".away", path)
+            until(lambda: client.get("/readyz").status == 200, "readiness")
+            assert client.kv_put("k", b"new").status == 204
+            assert "is back" in strato.log()
+            return
+        code, copy, error = backup(strato, "saved")
+        assert code == 0, error
+        with disk(disk={"path": restored(strato, copy)}) as second:
+            assert second.client().kv_get("k").body == b"old"
+
+
+def test_a_quiet_database_that_goes_away_is_noticed():
+    with disk() as strato:
+        client = strato.client()
+        os.remove(os.path.join(data(strato), "data.mdb"))
+        until(lambda: client.get("/readyz").status == 503, "readiness to fail")
+
+
+def test_a_start_without_the_database_that_was_there():
+    strato = disk()
+    try:
+        os.makedirs(data(strato), 0o700)
+        with open(os.path.join(data(strato), "clock"), "w"):
+            pass
+        strato.spawn()
+        assert strato.process.wait(30) != 0
+        assert "data.mdb is gone from" in strato.log()
+    finally:
+        strato.abandon()
+
+
 def test_a_backup_is_one_moment():
     """Made under load, it holds what was acknowledged before it, and can be started from."""
     with disk() as strato, Load(strato, clients=4) as load:
