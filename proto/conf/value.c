@@ -247,28 +247,50 @@ static bool all_names(const char *text, bool (*good)(const char *name))
     return true;
 }
 
-/* NAME, *.NAME or *; also an address without a port. */
-static bool is_host_pattern(const char *name)
+/* Words with dots between, none of them empty. */
+static bool is_dotted(const char *name)
 {
     static const char letters[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    size_t len = strlen(name);
+    return len > 0 && strspn(name, letters) == len && *name != '.' && name[len - 1] != '.' &&
+           !strstr(name, "..");
+}
+
+static bool is_bracketed(const char *name)
+{
     struct sockaddr_storage address;
     char with_port[CONF_TEXT_MAX + 2];
     snprintf(with_port, sizeof with_port, "%s:0", name);
-    if (strcmp(name, "*") == 0 || (*name == '[' && conf_address(with_port, &address) > 0))
+    return *name == '[' && conf_address(with_port, &address) > 0;
+}
+
+/* NAME, *.NAME or *; also an address without a port. */
+static bool is_host_pattern(const char *name)
+{
+    if (strcmp(name, "*") == 0 || is_bracketed(name))
         return true;
-    if (strncmp(name, "*.", 2) == 0)
-        name += 2;
-    return *name && strspn(name, letters) == strlen(name);
+    return is_dotted(strncmp(name, "*.", 2) == 0 ? name + 2 : name);
 }
 
 /* SCHEME://HOST or SCHEME://HOST:PORT, as browsers write them; "null" or *. */
 static bool is_origin(const char *name)
 {
-    const char *host = strstr(name, "://");
+    char host[CONF_TEXT_MAX];
+    const char *colon = strstr(name, "://"), *rest;
+    uint64_t number = 0;
     if (strcmp(name, "*") == 0 || strcmp(name, "null") == 0)
         return true;
-    return host && host > name && host[3] && !strpbrk(host + 3, "/*?#@\"\\");
+    if (!colon || colon == name || strcspn(name, "/*?#@\"\\[]") < (size_t)(colon - name))
+        return false;
+    snprintf(host, sizeof host, "%s", colon + 3);
+    char *port = strrchr(host, ':');
+    if (port && !strchr(port, ']')) {
+        *port = '\0';
+        if (!parse_digits(port + 1, &number, &rest) || *rest || number < 1 || number > 65535)
+            return false;
+    }
+    return is_dotted(host) || is_bracketed(host);
 }
 
 static bool parse_names(const struct conf_key *key, const char *text, char *field,
@@ -281,9 +303,10 @@ static bool parse_names(const struct conf_key *key, const char *text, char *fiel
         return true;
     }
     buffer_append_text(why, hosts ? "must be names without scheme and port, such as "
-                                    "strato.example.org, *.example.org or *"
+                                    "strato.example.org, *.example.org (all names below that) or *"
                                   : "must be origins of web pages, such as "
-                                    "https://app.example.org or http://localhost:3000, or *");
+                                    "https://app.example.org or http://localhost:3000 (port 1 to "
+                                    "65535), or *");
     return false;
 }
 

@@ -15,6 +15,8 @@ UNMET = [({"Content-Encoding": "gzip"}, 415), ({"Content-Encoding": "identity, b
          ({"If-Match": '"abc"'}, 412), ({"If-Match": 'W/"a", "b"'}, 412), ({"If-Match": "*"}, 501),
          ({"If-None-Match": "*"}, 501), ({"If-None-Match": '"abc"'}, 501),
          ({"If-Unmodified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"}, 501),
+         ({"If": "(<opaquelocktoken:a>)"}, 501), ({"If-Schedule-Tag-Match": '"a"'}, 501),
+         ({"if-anything": "a"}, 501),
          ({"X-HTTP-Method-Override": "GET"}, 501), ({"X-Method-Override": "DELETE"}, 501)]
 
 
@@ -42,7 +44,7 @@ def test_what_is_not_understood_changes_nothing(client, name, headers, status): 
 
 @pytest.mark.parametrize("headers", [{"Content-Encoding": "identity"}, {"Range": "bytes=0-1"},
                                      {"Upgrade": "h2c", "Connection": "Upgrade"},
-                                     {"TE": "trailers"}, {"Prefer": "respond-async"},
+                                     {"TE": "trailers"}, {"If-Range": '"a"'}, {"Prefer": "respond-async"},
                                      {"If-Modified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"}])
 def test_what_may_be_ignored_is(client, name, headers):  # noqa: F811
     done(client.request("PUT", f"/kv/{name}", b"value", {"Content-Type": "text/plain", **headers}))
@@ -56,6 +58,70 @@ def test_a_refused_field_with_expect_100_continue(strato, name):  # noqa: F811
                     b"Content-Encoding: gzip\r\nExpect: 100-continue\r\n\r\n" % name.encode())
         refused(client.receive(), 415)
         assert client.interim == []
+
+
+# ---- The length of a value ----
+
+@pytest.mark.parametrize("version,status", [("1.0", 400), ("1.1", 411)])
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain", "image/png"])
+def test_a_value_without_a_length(strato, name, version, status, kind):  # noqa: F811
+    """It would be empty, and what follows would be read as a request."""
+    with strato.client() as client:
+        done(client.put(f"/kv/{name}", b"before", **RAW))
+        for body in ("NEWVALUE", f"DELETE /kv/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n", ""):
+            client.send(f"PUT /kv/{name} HTTP/{version}\r\nHost: localhost\r\n"
+                        f"Content-Type: {kind}\r\n\r\n{body}".encode())
+            response = client.receive()
+            assert "Content-Length" in refused(response, status)
+            assert response.headers["connection"] == "close"
+            answered(client.get(f"/kv/{name}"), {"value": "before"})
+
+
+def test_an_empty_value_has_a_length(client, name):  # noqa: F811
+    for length in ("Content-Length: 0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"):
+        done(client.put(f"/kv/{name}", b"before", **RAW))
+        client.send(f"PUT /kv/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
+                    f"{length}".encode())
+        done(client.receive())
+        answered(client.get(f"/kv/{name}"), {"value": ""})
+
+
+def test_what_has_no_body_needs_no_length(client, name):  # noqa: F811
+    for method, target, status in (
+            ("PUT", f"/cache/{name}?value=v", 204), ("PUT", f"/counters/{name}?increment=1", 204),
+            ("POST", f"/counters/{name}?increment=1", 200), ("PUT", f"/flags/{name}?value=1", 204),
+            ("PUT", f"/sets/{name}?item=i", 200), ("DELETE", f"/sets/{name}?item=i", 200)):
+        assert client.request(method, target, headers={"Content-Type": "text/plain"}).status == status
+    refused(client.put(f"/kv/{name}", None, content_type="application/json"), 400)
+
+
+# ---- Parameters ----
+
+@pytest.mark.parametrize("method,path,query,twice", [
+    ("PUT", "sets", "item=a&item=b", "item"), ("PUT", "sets", "item=a&item=a", "item"),
+    ("DELETE", "sets", "item=a&x=1&ite%6d=b", "item"),
+    ("POST", "counters", "increment=1&increment=2", "increment"),
+    ("PUT", "counters", "increment=1&increment=2", "increment"),
+    ("PUT", "cache", "value=a&value=b", "value"), ("PUT", "cache", "value=a&ttl=1&ttl=2", "ttl"),
+    ("PUT", "cache", "value=a&value", "value"), ("PUT", "flags", "value=1&value=0", "value")])
+def test_a_parameter_given_twice(client, name, method, path, query, twice):  # noqa: F811
+    assert f"{twice} is given twice" in refused(client.request(method, f"/{path}/{name}?{query}"), 400)
+    answered(client.get(f"/counters/{name}"), {"key": name, "value": 0})
+    answered(client.get(f"/sets/{name}"), {"items": [], "set": name})
+    answered(client.get(f"/flags/{name}"), {"value": False})
+    refused(client.get(f"/cache/{name}"), 404)
+
+
+def test_a_key_given_twice(client, name):  # noqa: F811
+    for method in ("GET", "PUT", "DELETE"):
+        response = client.request(method, f"/kv?key={name}&key=b", b"{}")
+        assert "key is given twice" in refused(response, 400)
+
+
+def test_a_parameter_that_nobody_reads_may_come_twice(client, name):  # noqa: F811
+    done(client.put(f"/kv/{name}?value=a&value=b&x=1&x=2", b"v", **RAW))
+    answered(client.get(f"/kv/{name}?item=a&item=b"), {"value": "v"})
+    done(client.put(f"/counters/{name}?increment=1&value=1&value=2"))
 
 
 # ---- Forms ----
@@ -166,6 +232,13 @@ def test_options(client, target, methods):
     assert client.get("/ping").status == 200
 
 
+@pytest.mark.parametrize("target", ["http://localhost", "http://localhost?x", "HTTP://localhost:80"])
+def test_a_target_without_a_path_is_the_root(client, target):
+    done(client.request("OPTIONS", target))
+    refused(client.request("GET", target), 404)
+    assert "evil" not in refused(client.request("GET", "http://evil.example"), 403)
+
+
 def test_options_of_a_load_balancer(strato):
     with strato.client() as client:
         client.send(b"OPTIONS / HTTP/1.0\r\n\r\n")
@@ -220,6 +293,9 @@ def test_a_page_of_another_site(client, name, headers):  # noqa: F811
 
 @pytest.mark.parametrize("headers", [
     {"Origin": "http://localhost:8081"}, {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"},
+    {"Host": "localhost:80", "Origin": "http://localhost"},
+    {"Host": "localhost:443", "Origin": "https://localhost"},
+    {"Host": "localhost.", "Origin": "http://localhost"},
     {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost:8081"}], ids=str)
 def test_a_page_of_its_own(client, name, headers):  # noqa: F811
     answered(ask(client, "GET", f"/counters/{name}", {"Host": "localhost:8081", **headers}),

@@ -156,6 +156,47 @@ static void addresses(void **state)
                "unix:/PATH of at most 107 bytes; several with commas between them\n");
 }
 
+/* What could match no Host or Origin is refused. */
+static void hosts_and_origins(void **state)
+{
+    (void)state;
+    static const char *const good_hosts[] = {"*", "a", "strato.example.org, *.test", "192.0.2.1",
+                                             "[::1] a_b-c.example"};
+    static const char *const bad_hosts[] = {
+        ".example.com", "x..com",   "example.com.", "*.",       "*..com", "*.x.", "a*",
+        "a:80",         "http://a", "a, .b",        "[::1]:80", "a/b",    "**.a", "[example.org]"};
+    static const char *const good_origins[] = {"*",
+                                               "null",
+                                               "https://x.com:443",
+                                               "http://localhost:3000 https://x.com",
+                                               "http://[::1]:80",
+                                               "http://[::1]",
+                                               "app://localhost",
+                                               "https://x.com:65535"};
+    static const char *const bad_origins[] = {"https://x.com:abc", "https://x.com:99999",
+                                              "https://x.com:0",   "https://x.com:",
+                                              "https://x.com/",    "https://x..com",
+                                              "https://.x.com",    "https://:80",
+                                              "https://*.x.com",   "https://a@x.com",
+                                              "https://x.com:1:2", "x.com",
+                                              "://x.com",          "https://",
+                                              "https://x.com:-1",  "https://[::1",
+                                              "https://[::1]x:80", "https://x.com:443x",
+                                              "a/b://x.com"};
+    for (size_t i = 0; i < sizeof good_hosts / sizeof good_hosts[0]; i++)
+        take("http", "allowed_hosts", good_hosts[i]);
+    for (size_t i = 0; i < sizeof bad_hosts / sizeof bad_hosts[0]; i++)
+        refuse("http", "allowed_hosts", bad_hosts[i],
+               "test: must be names without scheme and port, such as strato.example.org, "
+               "*.example.org (all names below that) or *\n");
+    for (size_t i = 0; i < sizeof good_origins / sizeof good_origins[0]; i++)
+        take("http", "allowed_origins", good_origins[i]);
+    for (size_t i = 0; i < sizeof bad_origins / sizeof bad_origins[0]; i++)
+        refuse("http", "allowed_origins", bad_origins[i],
+               "test: must be origins of web pages, such as https://app.example.org or "
+               "http://localhost:3000 (port 1 to 65535), or *\n");
+}
+
 static void urls(void **state)
 {
     (void)state;
@@ -235,11 +276,17 @@ static void unknown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(sizes, reset),       cmocka_unit_test_setup(times, reset),
-        cmocka_unit_test_setup(bools, reset),       cmocka_unit_test_setup(words, reset),
-        cmocka_unit_test_setup(workers, reset),     cmocka_unit_test_setup(addresses, reset),
-        cmocka_unit_test_setup(urls, reset),        cmocka_unit_test_setup(paths, reset),
-        cmocka_unit_test_setup(environment, reset), cmocka_unit_test_setup(unknown, reset),
+        cmocka_unit_test_setup(sizes, reset),
+        cmocka_unit_test_setup(times, reset),
+        cmocka_unit_test_setup(bools, reset),
+        cmocka_unit_test_setup(words, reset),
+        cmocka_unit_test_setup(workers, reset),
+        cmocka_unit_test_setup(addresses, reset),
+        cmocka_unit_test_setup(hosts_and_origins, reset),
+        cmocka_unit_test_setup(urls, reset),
+        cmocka_unit_test_setup(paths, reset),
+        cmocka_unit_test_setup(environment, reset),
+        cmocka_unit_test_setup(unknown, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,6 +106,58 @@ static void test_origins(void **state)
     assert_true(allowed("", "*", true, "localhost", "null", true));
 }
 
+/* A default port and the dot of the root may be written or not. */
+static void test_one_site_by_several_texts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *host, *origin;
+        bool same;
+    } rows[] = {
+        {"localhost:80", "http://localhost", true},
+        {"localhost:443", "https://localhost", true},
+        {"localhost", "http://localhost:80", true},
+        {"localhost", "https://localhost:443", true},
+        {"localhost:", "http://localhost", true},
+        {"localhost.", "http://localhost", true},
+        {"localhost", "http://localhost.", true},
+        {"localhost.:8081", "http://localhost:8081", true},
+        {"[::1]:80", "http://[::1]", true},
+        {"[::1]", "HTTP://[::1]:80", true},
+        {"localhost", "https://localhost", true},
+        {"localhost:80", "https://localhost", false},
+        {"localhost:443", "http://localhost", false},
+        {"localhost", "https://localhost:80", false},
+        {"localhost:8080", "http://localhost", false},
+        {"localhost", "http://localhost:8080", false},
+        {"localhost", "http://localhost:80:80", false},
+        {"localhost", "http://localhost:80x", false},
+        {"localhost", "http://a@localhost", false},
+        {"localhost", "http://localhost/", false},
+        {"localhost", "http:/localhost", false},
+        {"localhost", "http:localhost", false},
+        {"localhost", "ftp://localhost", false},
+        {"localhost", "://localhost", false},
+        {"localhost", "localhost", false},
+        {"localhost:18446744073709551616", "http://localhost:0", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (allowed("", "", true, rows[i].host, rows[i].origin, false) != rows[i].same)
+            fail_msg("%s, %s", rows[i].host, rows[i].origin);
+    static const char lists[] = "https://a.example:443 http://b.example app://c null";
+    assert_true(allowed("", lists, true, "localhost", "https://a.example", true));
+    assert_true(cors);
+    assert_true(allowed("", lists, true, "localhost", "https://A.example:443", true));
+    assert_true(allowed("", lists, true, "localhost", "http://b.example:80", true));
+    assert_true(allowed("", lists, true, "localhost", "app://c", true));
+    assert_true(allowed("", lists, true, "localhost", "null", true));
+    assert_false(allowed("", lists, true, "localhost", "http://a.example", true));
+    assert_false(allowed("", lists, true, "localhost", "http://a.example:443", true));
+    assert_false(allowed("", lists, true, "localhost", "https://b.example:80", true));
+    assert_false(allowed("", lists, true, "localhost", "app://c:1", true));
+    assert_false(allowed("", lists, true, "localhost", "*", true));
+}
+
 static void test_loopback(void **state)
 {
     (void)state;
@@ -129,9 +181,8 @@ static void test_loopback(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hosts_on_loopback),
-        cmocka_unit_test(test_named_hosts),
-        cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_hosts_on_loopback), cmocka_unit_test(test_named_hosts),
+        cmocka_unit_test(test_origins),           cmocka_unit_test(test_one_site_by_several_texts),
         cmocka_unit_test(test_loopback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,8 +38,11 @@ static void test_split(void **state)
         {"http://host:1/kv/a?b", "/kv/a", "b"},
         {"HTTPS://host/", "/", NULL},
         {"http:///kv/a", NULL, NULL},
-        {"http://host", NULL, NULL},
-        {"http://host?a", NULL, NULL},
+        {"http://host", "/", NULL},
+        {"http://host?a", "/", "a"},
+        {"https://[::1]:8081?", "/", ""},
+        {"http://", NULL, NULL},
+        {"http://?a", NULL, NULL},
         {"kv/a", NULL, NULL},
         {"*", NULL, NULL},
         {"", NULL, NULL},
@@ -106,6 +109,14 @@ static void test_query(void **state)
     assert_text(query.item, "i");
     assert_non_null(query.increment.data);
     assert_int_equal(query.increment.len, 0);
+    assert_int_equal(query.twice, 1u << HTTP_PARAMETER_VALUE);
+    free(text.data);
+
+    text = copy_of("x=1&x=2&value&value=v&ttl=1&tt%6c=2&item=i&key=k&key=k");
+    assert_true(http_query_parse(text, &query));
+    assert_int_equal(query.twice, 1u << HTTP_PARAMETER_VALUE | 1u << HTTP_PARAMETER_TTL |
+                                      1u << HTTP_PARAMETER_KEY);
+    assert_string_equal(http_parameter_name(HTTP_PARAMETER_TTL), "ttl");
     free(text.data);
 
     assert_true(http_query_parse((struct http_text){0}, &query));

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "workers/http/text.h"
 
@@ -150,17 +151,70 @@ static bool host_is_known(struct http_access *access, struct bytes host, bool lo
 
 /* ---- Origin ---- */
 
-/* Whether an origin is the page's own server: SCHEME://HOST as in Host. */
+/* SCHEME://HOST:PORT in parts. */
+struct site {
+    struct bytes scheme, host;
+    unsigned long port; /* that of the scheme when none is given; 0: it has none */
+};
+
+/* Takes HOST:PORT apart. A trailing dot is the root of all names. */
+static bool take_host(struct bytes text, struct site *site)
+{
+    struct bytes host = text;
+    if (!cut_port(&host) || text.len > HTTP_ORIGIN_MAX)
+        return false;
+    site->port =
+        http_text_is(site->scheme, "https") ? 443 : http_text_is(site->scheme, "http") * 80;
+    if (text.len > host.len + 1) {
+        char digits[HTTP_ORIGIN_MAX];
+        struct bytes port = http_text_cut(text, host.len + 1, text.len - host.len - 1);
+        snprintf(digits, sizeof digits, "%.*s", (int)port.len, (const char *)port.data);
+        site->port = strtoul(digits, NULL, 10);
+    }
+    if (host.len > 1 && host.data[host.len - 1] == '.')
+        host.len--;
+    site->host = host;
+    return host.len > 0;
+}
+
+static bool take_origin(struct bytes origin, struct site *site_r)
+{
+    const uint8_t *colon = origin.len > 0 ? memchr(origin.data, ':', origin.len) : NULL;
+    size_t len = colon ? (size_t)(colon - origin.data) : 0;
+    if (len == 0 || origin.len < len + 3 || memcmp(colon, "://", 3) != 0)
+        return false;
+    site_r->scheme = http_text_cut(origin, 0, len);
+    return take_host(http_text_cut(origin, len + 3, origin.len - len - 3), site_r);
+}
+
+static bool same_site(const struct site *a, const struct site *b)
+{
+    return a->port == b->port && matches(a->scheme, b->scheme) && a->host.len == b->host.len &&
+           strncasecmp((const char *)a->host.data, (const char *)b->host.data, a->host.len) == 0;
+}
+
+/* Whether an origin is the page's own server. Whether it was reached by TLS is not known here: a
+ * Host without a port goes with both schemes. */
 static bool is_own(struct bytes origin, struct bytes host)
 {
-    for (size_t i = 0; i < 2; i++) {
-        const char *scheme = i == 0 ? "http://" : "https://";
-        size_t len = strlen(scheme);
-        if (host.len > 0 && origin.len == len + host.len &&
-            strncasecmp((const char *)origin.data, scheme, len) == 0 &&
-            strncasecmp((const char *)origin.data + len, (const char *)host.data, host.len) == 0)
+    struct site page, own;
+    if (!take_origin(origin, &page))
+        return false;
+    own.scheme = page.scheme;
+    bool web = http_text_is(page.scheme, "http") || http_text_is(page.scheme, "https");
+    return web && take_host(host, &own) && same_site(&page, &own);
+}
+
+/* By the letter, as "null" is, or as a site: the default port may be written or not. */
+static bool is_listed_origin(struct bytes origin, const char *list)
+{
+    struct bytes pattern;
+    struct site page, listed;
+    bool web = take_origin(origin, &page);
+    while (next_name(&list, &pattern))
+        if (matches(origin, pattern) ||
+            (web && take_origin(pattern, &listed) && same_site(&page, &listed)))
             return true;
-    }
     return false;
 }
 
@@ -174,7 +228,7 @@ const char *http_access_check(struct http_access *access, const struct http_acce
     if (request->origin.len == 0 && !request->cross_site)
         return NULL;
     if (request->origin.len > 0 && request->origin.len <= HTTP_ORIGIN_MAX &&
-        is_listed(request->origin, access->origins)) {
+        is_listed_origin(request->origin, access->origins)) {
         *cors_r = true;
         return NULL;
     }

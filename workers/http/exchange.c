@@ -263,6 +263,15 @@ static void on_expect(struct http_connection *c)
     buffer_append(&c->out, go_ahead, sizeof go_ahead - 1);
 }
 
+/* Without a length a message has no body: a client that forgot it would empty the value, and its
+ * bytes would be read as requests. */
+static bool lacks_length(const struct http_connection *c)
+{
+    const struct http_head *head = &c->head;
+    return head->raw_body && !head->has_length && !head->chunked && c->route &&
+           c->route->op == OP_KV_PUT;
+}
+
 /* Each step says whether another may follow now. */
 static bool take_head(struct http_connection *c)
 {
@@ -284,6 +293,12 @@ static bool take_head(struct http_connection *c)
     c->chunked = (struct http_chunked){0};
     c->state = HTTP_STATE_BODY;
     find_route(c);
+    if (lacks_length(c)) {
+        http_exchange_refuse(c, c->head.http10 ? 400 : 411,
+                             "the length of the value is missing; give it as Content-Length (0 for "
+                             "an empty value), or send it with Transfer-Encoding: chunked");
+        return false;
+    }
     if (c->head.length > body_max(c)) {
         refuse_length(c);
         return false;

@@ -149,6 +149,16 @@ static bool on_if_unmodified_since(struct http_fields *fields, struct bytes valu
            unmet(fields, 501, "If-Unmodified-Since is not understood; nothing was changed");
 }
 
+/* If-Range means nothing without Range, and a date without GET (RFC 9110, 13.1.3 and 13.1.5). */
+static bool on_other_condition(struct http_fields *fields, struct bytes name)
+{
+    return !is_write(fields) || http_text_is(name, "if-range") ||
+           http_text_is(name, "if-modified-since") ||
+           unmet(fields, 501,
+                 "a condition of the request (a field If or If-...) is not understood; nothing was "
+                 "changed");
+}
+
 static bool on_method_override(struct http_fields *fields, struct bytes value)
 {
     (void)value;
@@ -339,6 +349,13 @@ static const struct {
 #undef FIELD
 };
 
+/* If, If-ANYTHING: conditions by their name, also those that nobody has thought of yet. */
+static bool is_condition(struct bytes name)
+{
+    return (name.data[0] | 0x20) == 'i' && name.len >= 2 && (name.data[1] | 0x20) == 'f' &&
+           (name.len == 2 || name.data[2] == '-');
+}
+
 /* Whether a name, which has the bytes of a token only, is that word of small letters and -. */
 static bool is_name(struct bytes name, const char *word)
 {
@@ -360,5 +377,5 @@ bool http_field_take(struct http_fields *fields, struct bytes name, struct bytes
     for (size_t i = 0; i < sizeof table / sizeof *table && table[i].len <= name.len; i++)
         if (name.len == table[i].len && is_name(name, table[i].name))
             return table[i].on(fields, value);
-    return true;
+    return !is_condition(name) || on_other_condition(fields, name);
 }

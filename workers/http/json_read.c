@@ -387,10 +387,21 @@ static bool refuse_text(const struct scan *scan, const uint8_t *body, char *erro
     return refuse(error, size, what);
 }
 
+/* Of UTF-8 or UTF-16: some editors write one, and it cannot be seen. */
+static bool has_mark(const uint8_t *body, size_t len)
+{
+    return (len >= 3 && memcmp(body, "\xef\xbb\xbf", 3) == 0) ||
+           (len >= 2 && (memcmp(body, "\xff\xfe", 2) == 0 || memcmp(body, "\xfe\xff", 2) == 0));
+}
+
 /* Checks the whole body, and finds the content in it. */
 static bool scan_body(uint8_t *body, size_t len, struct found *found, char *error, size_t size)
 {
     struct scan scan = {.at = body, .end = body + len};
+    if (has_mark(body, len))
+        return refuse(
+            error, size,
+            "the body is no JSON: it begins with a byte order mark; send UTF-8 without it");
     skip_space(&scan);
     bool object = peek(&scan) == '{';
     bool good = object ? take_object(&scan, found) : skip_value(&scan);
@@ -416,7 +427,8 @@ bool http_json_content(uint8_t *body, size_t len, struct bytes *content_r, char 
         *content_r = (struct bytes){.data = out};
         if (!unescape(found.text, out, &content_r->len))
             return refuse(error, size,
-                          "the body is no JSON (\"content\" has half of a pair of \\u)");
+                          "\"content\" has half of a surrogate pair (\\ud800 to \\udfff alone), "
+                          "which is no character");
     }
     return content_r->len > 0 || refuse(error, size, "\"content\" is empty");
 }

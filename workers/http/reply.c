@@ -28,6 +28,7 @@ static const struct status_line {
     LINE(405, "Method Not Allowed"),
     LINE(408, "Request Timeout"),
     LINE(409, "Conflict"),
+    LINE(411, "Length Required"),
     LINE(412, "Precondition Failed"),
     LINE(413, "Content Too Large"),
     LINE(414, "URI Too Long"),

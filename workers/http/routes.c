@@ -266,13 +266,25 @@ void http_body_error(int status, const char *text, struct buffer *scratch, struc
 
 /* ---- The table ---- */
 
+/* Which parameters a row reads, by the name of its prepare. */
+enum {
+    READS_KEY = 1 << HTTP_PARAMETER_KEY,
+    READS_nothing = READS_KEY,
+    READS_kv_put = READS_KEY,
+    READS_cache_set = READS_KEY | 1 << HTTP_PARAMETER_VALUE | 1 << HTTP_PARAMETER_TTL,
+    READS_increment = READS_KEY | 1 << HTTP_PARAMETER_INCREMENT,
+    READS_flag_set = READS_KEY | 1 << HTTP_PARAMETER_VALUE,
+    READS_item = READS_KEY | 1 << HTTP_PARAMETER_ITEM,
+};
+
 static const struct http_route routes[] = {
 #define ROUTE(operation, method, path, prepare, shape)                                             \
-    {(path), sizeof(path) - 1, HTTP_##method, OP_##operation, 0, prepare_##prepare, shape_##shape},
+    {(path), sizeof(path) - 1, HTTP_##method,     OP_##operation,                                  \
+     0,      READS_##prepare,  prepare_##prepare, shape_##shape},
 #include "proto/api/operations.def"
 #define PAGE(path, page)                                                                           \
     {                                                                                              \
-        (path), sizeof(path) - 1, HTTP_GET, OP_NONE, (page), NULL, NULL                            \
+        (path), sizeof(path) - 1, HTTP_GET, OP_NONE, (page), 0, NULL, NULL                         \
     }
     PAGE("/ping", HTTP_PAGE_PING),
     PAGE("/livez", HTTP_PAGE_LIVE),
@@ -392,11 +404,21 @@ static bool take_key(const struct http_route *route, struct http_text path,
     return true;
 }
 
+/* Half of what was asked for is not done: neither value is taken. */
+static bool refuse_twice(const struct http_input *input, unsigned twice)
+{
+    snprintf(input->error, input->error_size, "the parameter %s is given twice; give it once",
+             http_parameter_name((enum http_parameter)__builtin_ctz(twice)));
+    return false;
+}
+
 bool http_route_prepare(const struct http_route *route, struct http_text path,
                         struct http_text query, struct http_input *input, struct request *request_r)
 {
     if (!http_query_parse(query, &input->query))
         return refuse(input, "a % must be followed by two hexadecimal digits");
+    if (input->query.twice & route->parameters)
+        return refuse_twice(input, input->query.twice & route->parameters);
     if (!take_key(route, path, input))
         return false;
     *request_r = (struct request){.op = route->op, .key = input->key};

@@ -49,6 +49,7 @@ struct http_route {
     enum http_method method;
     enum op op;
     enum http_page page;
+    unsigned parameters; /* that it reads: 1 << enum http_parameter */
     /* Fills value, number and expiry_ms of the request. False: 400, and error says why. */
     bool (*prepare)(const struct http_input *input, struct request *request_r);
     /* Shapes the reply to a STATUS_OK; scratch is empty and holds what parts do not borrow. For

@@ -3,6 +3,7 @@
  */
 #include "workers/http/target.h"
 
+#include <stddef.h>
 #include <strings.h>
 
 static struct http_text after(struct http_text text, size_t n)
@@ -26,26 +27,32 @@ struct bytes http_target_host(struct http_text target)
     return (struct bytes){0};
 }
 
-/* Skips "http://host" of an absolute target. */
-static bool skip_authority(struct http_text *target)
+/* The path of "http://host/path" or "http://host"; the latter's is empty and means "/", as the
+ * second slash of "//" says. *rest is moved to what may hold the query. */
+static bool skip_authority(struct http_text *rest, struct http_text *path_r)
 {
-    struct bytes host = http_target_host(*target);
+    struct bytes host = http_target_host(*rest);
     if (host.len == 0)
         return false;
-    *target = after(*target, (size_t)(host.data + host.len - target->data));
-    return target->len > 0 && target->data[0] == '/';
+    uint8_t *slash = rest->data + (host.data - rest->data) - 1;
+    *rest = after(*rest, (size_t)(host.data + host.len - rest->data));
+    *path_r = *rest;
+    if (rest->len == 0 || rest->data[0] != '/')
+        *path_r = (struct http_text){slash, 1};
+    return true;
 }
 
 bool http_target_split(struct http_text target, struct http_text *path_r, struct http_text *query_r)
 {
-    if (target.len == 0 || (target.data[0] != '/' && !skip_authority(&target)))
-        return false;
-    uint8_t *mark = memchr(target.data, '?', target.len);
     *path_r = target;
     *query_r = (struct http_text){0};
+    if (target.len == 0 || (target.data[0] != '/' && !skip_authority(&target, path_r)))
+        return false;
+    uint8_t *mark = target.len > 0 ? memchr(target.data, '?', target.len) : NULL;
     if (mark) {
-        path_r->len = (size_t)(mark - target.data);
-        *query_r = after(target, path_r->len + 1);
+        if (path_r->data == target.data)
+            path_r->len = (size_t)(mark - target.data);
+        *query_r = after(target, (size_t)(mark - target.data) + 1);
     }
     return true;
 }
@@ -82,20 +89,33 @@ bool http_percent_decode(struct http_text *text, bool plus)
     return true;
 }
 
-static struct bytes *parameter(struct http_query *query, struct http_text name)
+static const struct {
+    const char *name;
+    size_t offset;
+} parameters[HTTP_PARAMETER_COUNT] = {
+    [HTTP_PARAMETER_VALUE] = {"value", offsetof(struct http_query, value)},
+    [HTTP_PARAMETER_TTL] = {"ttl", offsetof(struct http_query, ttl)},
+    [HTTP_PARAMETER_INCREMENT] = {"increment", offsetof(struct http_query, increment)},
+    [HTTP_PARAMETER_ITEM] = {"item", offsetof(struct http_query, item)},
+    [HTTP_PARAMETER_KEY] = {"key", offsetof(struct http_query, key)},
+};
+
+const char *http_parameter_name(enum http_parameter parameter)
 {
-    const struct {
-        const char *name;
-        struct bytes *value;
-    } table[] = {{"value", &query->value},
-                 {"ttl", &query->ttl},
-                 {"increment", &query->increment},
-                 {"item", &query->item},
-                 {"key", &query->key}};
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (bytes_equal((struct bytes){name.data, name.len}, bytes_of(table[i].name)))
-            return table[i].value;
-    return NULL;
+    return parameters[parameter].name;
+}
+
+static void take_parameter(struct http_query *query, struct bytes name, struct bytes value)
+{
+    for (size_t i = 0; i < HTTP_PARAMETER_COUNT; i++)
+        if (bytes_equal(name, bytes_of(parameters[i].name))) {
+            struct bytes *known = (struct bytes *)((char *)query + parameters[i].offset);
+            if (known->data)
+                query->twice |= 1u << i;
+            else
+                *known = value;
+            return;
+        }
 }
 
 static bool parse_pair(struct http_text pair, struct http_query *query)
@@ -108,9 +128,8 @@ static bool parse_pair(struct http_text pair, struct http_query *query)
     }
     if (!http_percent_decode(&name, true) || !http_percent_decode(&value, true))
         return false;
-    struct bytes *known = parameter(query, name);
-    if (known && !known->data)
-        *known = (struct bytes){value.data, value.len};
+    take_parameter(query, (struct bytes){name.data, name.len},
+                   (struct bytes){value.data, value.len});
     return true;
 }
 

@@ -25,11 +25,24 @@ bool http_target_split(struct http_text target, struct http_text *path_r,
 /* Replaces %XX by the byte it means and, if plus, + by a space. False on a bad escape. */
 bool http_percent_decode(struct http_text *text, bool plus);
 
+enum http_parameter {
+    HTTP_PARAMETER_VALUE,
+    HTTP_PARAMETER_TTL,
+    HTTP_PARAMETER_INCREMENT,
+    HTTP_PARAMETER_ITEM,
+    HTTP_PARAMETER_KEY,
+    HTTP_PARAMETER_COUNT
+};
+
 /* The parameters that some request knows; data is NULL for one that was not given. Of several with
- * the same name the first counts. */
+ * the same name the first is there, and twice says so. */
 struct http_query {
     struct bytes value, ttl, increment, item, key;
+    unsigned twice; /* of those that were given more than once: 1 << enum http_parameter */
 };
+
+/* Its name. */
+const char *http_parameter_name(enum http_parameter parameter);
 
 /* Whether a query, not yet decoded, has a parameter "key". */
 bool http_query_has_key(struct http_text query);
