@@ -35,6 +35,19 @@ static void append_slot(struct buffer *out, struct slot *slot, uint64_t now_ms)
     buffer_append_text(out, "}\n");
 }
 
+/* Where the disk backend has its data. */
+static void append_directories(const struct conf *conf, struct buffer *out)
+{
+    char path[2 * CONF_TEXT_MAX];
+    if (!conf_uses(conf, BACKEND_DISK))
+        return;
+    lock_database_path(conf, path, sizeof path);
+    buffer_append_text(out, ", \"data_dir\": ");
+    ctl_json(out, conf->data_dir);
+    buffer_append_text(out, ", \"database\": ");
+    ctl_json(out, path);
+}
+
 static void append_addresses(struct supervisor *s, struct buffer *out)
 {
     struct buffer text = {0};
@@ -59,6 +72,7 @@ static void take_status(struct supervisor *s, struct ctl_connection *connection,
                          phases[s->phase], (int)getpid(), s->ctl.now_ms - s->started_ms,
                          STRATO_VERSION);
     ctl_json(out, s->conf->run_dir);
+    append_directories(s->conf, out);
     append_addresses(s, out);
     buffer_append_text(out, ", \"backends\": [");
     for (unsigned i = 0, n = 0; i < BACKEND_COUNT; i++)

@@ -93,7 +93,7 @@ static bool check_data(const char *what, const char *path, struct buffer *why)
     return stat(path, &info) < 0 || is_ours(&info, S_IWOTH, what, path, why);
 }
 
-static void database_path(const struct conf *conf, char *path, size_t size)
+void lock_database_path(const struct conf *conf, char *path, size_t size)
 {
     bool absolute = *conf->disk_path == '/';
     snprintf(path, size, "%s%s%s", absolute ? "" : conf->data_dir, absolute ? "" : "/",
@@ -179,7 +179,7 @@ static bool hold_data(struct lock *lock, const struct conf *conf)
     char path[2 * CONF_TEXT_MAX];
     if (lock->data >= 0 || !conf_uses(conf, BACKEND_DISK))
         return true;
-    database_path(conf, path, sizeof path);
+    lock_database_path(conf, path, sizeof path);
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return true;
@@ -211,7 +211,7 @@ enum status lock_renew(struct lock *lock, const struct conf *conf, struct buffer
 static enum status take_data(struct lock *lock, const struct conf *conf, struct buffer *why)
 {
     char path[2 * CONF_TEXT_MAX];
-    database_path(conf, path, sizeof path);
+    lock_database_path(conf, path, sizeof path);
     if (!conf_uses(conf, BACKEND_DISK))
         return STATUS_OK;
     if (!check_data("data_dir", conf->data_dir, why) || !check_data("[disk] path", path, why))

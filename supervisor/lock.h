@@ -33,6 +33,10 @@ bool lock_is_there(struct lock *lock, const struct conf *conf);
  * held. */
 enum status lock_renew(struct lock *lock, const struct conf *conf, struct buffer *why) MUST_CHECK;
 
+/* The directory that the disk backend's database is in: [disk] path, within data_dir if relative.
+ */
+void lock_database_path(const struct conf *conf, char *path, size_t size);
+
 /* Takes our number out of the lock file and frees the locks. */
 void lock_release(struct lock *lock);
 

@@ -22,6 +22,7 @@
 #include "proto/run/run.h"
 #include "supervisor/stratoctl/ask.h"
 #include "supervisor/stratoctl/table.h"
+#include "supervisor/stratoctl/target.h"
 #include "supervisor/stratoctl/views.h"
 
 enum {
@@ -258,9 +259,6 @@ static bool make_and_fetch(const struct source *source, int to, const char *unfi
 static bool back_up(const struct source *source, const char *path)
 {
     char unfinished[PATH_SIZE];
-    struct stat old;
-    if (lstat(path, &old) == 0 && !S_ISREG(old.st_mode))
-        return failed(path, "this is no file; only a file is replaced");
     if (snprintf(unfinished, sizeof unfinished, "%s.unfinished", path) >= PATH_SIZE - 1)
         return failed(path, strerror(ENAMETOOLONG));
     int to = open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -299,6 +297,9 @@ static bool check_and_back_up(const json_t *rows, const struct source *source, c
     pid_t pid = (pid_t)json_integer_value(json_object_get(store, "pid"));
     if (pid > 0 && kill(pid, 0) != 0 && errno == EPERM)
         return failed("backup", "only root and the service's own user may read its data");
+    char why[CONF_TEXT_MAX + 256];
+    if (!target_check(path, row_called(rows, "stratod"), source->run_dir, why, sizeof why))
+        return failed(path, why);
     return back_up(source, path);
 }
 

@@ -424,6 +424,41 @@ def test_a_backup_replaces_an_older_one_or_leaves_it():
         assert os.stat(path).st_size > size + 1000000
 
 
+def test_a_backup_replaces_nothing_but_a_backup():
+    with disk() as strato:
+        strato.client().kv_put("k", b"v")
+        here, sub = strato.directory, os.path.join(data(strato), "sub")
+        os.mkdir(sub)
+        os.symlink(data(strato), os.path.join(here, "link"))
+        stopped = os.path.join(here, "stopped")  # the data of a Strato that does not run
+        os.mkdir(stopped)
+        assert backup(strato, "copy")[0] == 0
+        shutil.copy(os.path.join(here, "copy"), os.path.join(stopped, "data.mdb"))
+        for name, text in (("s.ini", "[strato]\n"), ("empty", ""), ("stopped/lock", ""),
+                           ("b.unfinished", "of another program, and long enough")):
+            with open(os.path.join(here, name), "w") as file:
+                file.write(text)
+        for name, why in (("s.ini", "is no backup"), ("empty", "is no backup"),
+                          ("stopped/lock", "is no backup"), ("b", "is no backup"),
+                          ("stopped/data.mdb", "the database of a Strato"),
+                          ("data/disk/data.mdb", "[disk] path"), ("data/disk/new", "[disk] path"),
+                          ("data/disk/lock.mdb", "[disk] path"), ("link/data.mdb", "[disk] path"),
+                          ("data/disk/sub/new", "[disk] path"), ("data/disk/sub/../x", "[disk] path"),
+                          ("run/lock", "run_dir"), ("run/new", "run_dir"),
+                          ("data/new", "data_dir")):
+            path = os.path.join(here, name)
+            before = os.stat(path).st_ino if os.path.exists(path) else None
+            code, path, error = backup(strato, name)
+            assert code == 1 and why in error, (name, error)
+            assert before == (os.stat(path).st_ino if os.path.exists(path) else None), name
+            assert name == "b" or not os.path.exists(path + ".unfinished"), name
+        with open(os.path.join(here, "b.unfinished")) as file:
+            assert file.read() == "of another program, and long enough"
+        assert backup(strato, "copy")[0] == 0  # an older backup
+        os.mkdir(os.path.join(here, "data", "backups"))
+        assert backup(strato, "data/backups/new")[0] == 0
+
+
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="there is no other file system")
 def test_a_backup_to_another_file_system():
     with disk() as strato, tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
