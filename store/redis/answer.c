@@ -40,12 +40,13 @@ static struct reply value(const struct redis_asked *asked, const redisReply *ans
     return (struct reply){.value = text_of(answer)};
 }
 
-/* As Redis itself would take it: digits, at most one sign, nothing else, within int64. */
+/* As INCRBY takes it: digits after at most one minus, no zero before others or after a minus,
+ * nothing else, within int64. */
 static bool parse_number(struct bytes text, int64_t *number_r)
 {
     bool negative = text.len > 0 && text.data[0] == '-';
     int64_t number = 0;
-    if (text.len == (size_t)negative)
+    if (text.len == (size_t)negative || (text.data[negative] == '0' && text.len > 1))
         return false;
     for (size_t i = negative; i < text.len; i++) {
         int digit = text.data[i] - '0';

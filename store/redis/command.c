@@ -123,7 +123,16 @@ void redis_command_make(struct redis_command *command, const struct request *req
 
 /* ---- Trying ---- */
 
-enum { TRIES = 3, TRY_WORDS = 3 };
+enum { TRIES = 4, TRY_WORDS = 3 };
+
+/* What ADD calls besides. */
+#define COUNT "redis.call('SCARD',KEYS[1]) return redis.call('SISMEMBER',KEYS[1],ARGV[1])"
+/* Redis 7 refuses the write in a script of these flags, but only after it knows the command and the
+ * user's right to it. Before, this is no script at all. SREM is for a server that reads no flags.
+ */
+#define ADD_NOTHING                                                                                \
+    "#!lua flags=no-writes\n"                                                                      \
+    "redis.call('SADD',KEYS[1],ARGV[1]) redis.call('SREM',KEYS[1],ARGV[1])"
 
 /* What follows the key makes no sense, or the key does not exist. */
 static const struct {
@@ -134,7 +143,10 @@ static const struct {
     [SERVICE_COUNTER] = {{"GET", NULL, {NULL}}, {"INCRBY", NULL, {"nothing"}}},
     [SERVICE_FLAG] = {{"GET", NULL, {NULL}}, {"SET", NULL, {"", "NX", "XX"}}},
     [SERVICE_KV] = {{"GET", NULL, {NULL}}, {"SET", NULL, {"", "NX", "XX"}}, {"DEL", NULL, {NULL}}},
-    [SERVICE_SET] = {{"SMEMBERS", NULL, {NULL}}, {"EVAL", REMOVE, {"nothing"}}},
+    [SERVICE_SET] = {{"SMEMBERS", NULL, {NULL}},
+                     {"EVAL", REMOVE, {"nothing"}},
+                     {"EVAL", COUNT, {"nothing"}},
+                     {"EVAL", ADD_NOTHING, {"nothing"}}},
 };
 
 bool redis_command_try(struct redis_command *command, enum service service, unsigned number,

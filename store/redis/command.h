@@ -41,7 +41,8 @@ void redis_command_make(struct redis_command *command, const struct request *req
 /*
  * The commands that a service needs, each in a form that changes nothing, to learn whether Redis
  * would carry them out: what it refuses (a replica, no permission, no room on its disk) it refuses
- * before it looks at the rest. False when the service has no more than number of them.
+ * before it looks at the rest. (A SADD forbidden to scripts: from Redis 7 on.) False when the
+ * service has no more than number of them.
  */
 bool redis_command_try(struct redis_command *command, enum service service, unsigned number,
                        struct bytes key);

@@ -31,7 +31,12 @@ static const struct row {
     {FAULT_ACCESS, "ERR unknown command"},
     {FAULT_ACCESS, "ERR DB index is out of range"},
     {FAULT_ACCESS, "ERR max number of clients"},
-    {FAULT_ACCESS, "ERR The user executing the script can't run this command"},
+    /* Within a script: Redis 7, 7.2, and before 7. */
+    {FAULT_ACCESS, "ERR The user executing the script can't "},
+    {FAULT_ACCESS, "ERR ACL failure in script"},
+    {FAULT_ACCESS, "The user executing the script can't "},
+    {FAULT_ACCESS, "ERR Unknown Redis command called from "},
+    {FAULT_ACCESS, "Unknown Redis command called from "},
     {FAULT_WRONG_TYPE, "WRONGTYPE "},
     {FAULT_WRONG_TYPE, "ERR value is not an integer"},
     {FAULT_RANGE, "ERR increment or decrement would overflow"},
@@ -67,18 +72,26 @@ static const struct row *row_of(struct bytes text)
     return NULL;
 }
 
+/* Before Redis 7: "ERR Error running script (call to f_...): @user_script:1: WRONGTYPE ...", and
+ * for what Redis does not even begin "...: @user_script:1: @user_script: 1: -OOM ...". */
+static struct bytes within_script(struct bytes text)
+{
+    static const char script[] = "ERR Error running script", line[] = "@user_script:";
+    if (text.len < sizeof script || memcmp(text.data, script, sizeof script - 1) != 0)
+        return text;
+    const uint8_t *end = text.data + text.len, *at;
+    while ((at = memmem(text.data, text.len, line, sizeof line - 1))) {
+        at += sizeof line - 1;
+        while (at < end && *at && strchr("0123456789: -", *at))
+            at++;
+        text = (struct bytes){at, (size_t)(end - at)};
+    }
+    return text;
+}
+
 enum redis_fault redis_fault_of(struct bytes text)
 {
-    /* Before Redis 7: "ERR Error running script (call to f_...): @user_script:1: WRONGTYPE ...". */
-    static const char script[] = "ERR Error running script", line[] = "@user_script:";
-    if (text.len > sizeof script && memcmp(text.data, script, sizeof script - 1) == 0) {
-        const uint8_t *at = memmem(text.data, text.len, line, sizeof line - 1);
-        const uint8_t *end = text.data + text.len;
-        const uint8_t *space = at ? memchr(at, ' ', (size_t)(end - at)) : NULL;
-        if (space)
-            text = (struct bytes){space + 1, (size_t)(end - space - 1)};
-    }
-    const struct row *row = row_of(text);
+    const struct row *row = row_of(within_script(text));
     return row ? row->fault : FAULT_OTHER;
 }
 

@@ -9,6 +9,8 @@
 
 #include "store/redis/fault.h"
 
+#define NO_CLUSTER "cluster support disabled"
+
 static void say(struct redis_greeting *greeting, redisContext *context, int count,
                 const char *const *words)
 {
@@ -26,6 +28,7 @@ void redis_greeting_say(struct redis_greeting *greeting, redisContext *context,
     const char *as_default[] = {"AUTH", url->password};
     const char *name[] = {"CLIENT", "SETNAME", "strato"};
     const char *select[] = {"SELECT", number};
+    const char *read_write[] = {"READWRITE"}; /* as it is; but only a cluster knows it */
     const char *ping[] = {"PING"};
     *greeting = (struct redis_greeting){.password = url->password, .database = database};
     if (url->user[0])
@@ -35,7 +38,14 @@ void redis_greeting_say(struct redis_greeting *greeting, redisContext *context,
     say(greeting, context, 3, name);
     if (database > 0)
         say(greeting, context, 2, select);
+    if (database == REDIS_DATABASE_CLUSTER)
+        say(greeting, context, 1, read_write);
     say(greeting, context, 1, ping);
+}
+
+static bool has(struct bytes text, const char *part)
+{
+    return memmem(text.data, text.len, part, strlen(part));
 }
 
 static bool begins(struct bytes text, const char *with)
@@ -48,6 +58,8 @@ static bool begins(struct bytes text, const char *with)
 static bool is_harmless(const char *step, struct bytes text)
 {
     enum redis_fault fault = redis_fault_of(text);
+    if (strcmp(step, "READWRITE") == 0)
+        return !has(text, NO_CLUSTER);
     if (strcmp(step, "CLIENT") == 0)
         return !begins(text, "ERR max number of clients") && !begins(text, "DENIED ");
     return strcmp(step, "PING") == 0 && (fault == FAULT_SUSPENDED || fault == FAULT_READ_ONLY);
@@ -56,9 +68,14 @@ static bool is_harmless(const char *step, struct bytes text)
 /* What to do about it, where we know. */
 static const char *advice(const char *step, struct bytes text)
 {
-    if (memmem(text.data, text.len, "cluster mode", 12))
+    enum redis_fault fault = redis_fault_of(text);
+    if (begins(text, "NOAUTH "))
+        return "; give the password in url in [redis]: redis://user:password@host:port";
+    if (has(text, "cluster mode"))
         return "; it is a cluster: set cluster = yes in [redis]";
-    if (strcmp(step, "SELECT") == 0)
+    if (has(text, NO_CLUSTER))
+        return "; it is no cluster: set cluster = no in [redis]";
+    if (strcmp(step, "SELECT") == 0 && (fault == FAULT_ACCESS || fault == FAULT_OTHER))
         return "; where there is but one database, set database = 0 in [redis]";
     return "";
 }

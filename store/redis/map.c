@@ -161,20 +161,22 @@ static void note(void *context, unsigned first, unsigned last, const char *host,
         reading->slots[slot] = link;
 }
 
-/* Says once why no map can be had. */
-static void complain(struct redis_map *map, const redisReply *answer)
+/* Says once why no map can be had; who asks for readiness hears what it refuses. */
+static void complain(struct redis_map *map, struct redis_link *from, const redisReply *answer)
 {
     char text[REDIS_TEXT_MAX] = "it has no slots";
-    if (answer->type == REDIS_REPLY_ERROR)
-        redis_fault_text((struct bytes){(const uint8_t *)answer->str, answer->len}, text,
-                         sizeof text);
+    if (answer->type == REDIS_REPLY_ERROR) {
+        struct bytes said = {(const uint8_t *)answer->str, answer->len};
+        redis_fault_text(said, text, sizeof text);
+        if (redis_fault_of(said) == FAULT_ACCESS)
+            redis_link_set_trouble(from, STATUS_REFUSED, text);
+    }
     if (!map->complained)
-        log_warn("redis: no map of the cluster: %s%s", text,
-                 strstr(text, "cluster support disabled") ? "; set cluster = no in [redis]" : "");
+        log_warn("redis: no map of the cluster: %s", text);
     map->complained = true;
 }
 
-static void learn(struct redis_map *map, const struct redis_link *from, const redisReply *answer)
+static void learn(struct redis_map *map, struct redis_link *from, const redisReply *answer)
 {
     struct reading *reading = calloc(1, sizeof *reading);
     if (!reading)
@@ -188,7 +190,7 @@ static void learn(struct redis_map *map, const struct redis_link *from, const re
         map->moved = map->doubted;
         map->complained = false;
     } else {
-        complain(map, answer);
+        complain(map, from, answer);
     }
     free(reading);
 }

@@ -221,11 +221,6 @@ def test_while_redis_loads():
         until(lambda: client.kv_get("k1").body == b"v", "loaded", 20)
 
 
-def test_no_cluster_where_one_is_expected():
-    with Redis() as redis, Strato(redis.settings(cluster="yes")) as strato:
-        until(lambda: "set cluster = no" in strato.log(), "said")
-
-
 # ---- Redis away ----
 
 def test_redis_away_and_back():

@@ -147,7 +147,8 @@ def test_eval_forbidden():
 
 
 @pytest.mark.parametrize("command, service", [("set", "kv"), ("set", "flag"), ("incrby", "counter"),
-                                              ("srem", "set"), ("del", "kv"), ("smembers", "set")])
+                                              ("srem", "set"), ("del", "kv"), ("smembers", "set"),
+                                              ("sadd", "set"), ("scard", "set")])
 def test_a_command_forbidden(command, service):
     with as_user("~*", "+@all", f"-{command}") as (_, strato, client):
         until(lambda: says_not_ready(client, "redis"), "not ready")
@@ -171,6 +172,26 @@ def test_a_command_that_is_gone():
         assert "secret" not in strato.log()
 
 
+@pytest.mark.parametrize("command", ["SADD", "SCARD", "SREM", "SMEMBERS"])
+def test_a_command_that_is_gone_from_scripts(command):
+    with Redis(["--rename-command", command, ""]) as redis, Strato(redis.settings()) as strato:
+        client = strato.client()
+        until(lambda: says_not_ready(client, "nknown", "command"), "not ready")
+        answer = client.delete("/sets/a?item=x") if command == "SREM" else change(client, "set", "a")
+        assert is_refused(answer, "Unknown Redis command"), answer
+        until(lambda: "refuses some commands" in strato.log(), "said")
+        assert client.kv_put("a", b"b").status == 204
+
+
+def test_trying_changes_nothing():
+    with Redis() as redis, Strato(redis.settings()) as strato:
+        client = strato.client()
+        until(lambda: client.get("/readyz").status == 200, "ready")
+        assert b"cmdstat_eval" in redis.run("INFO", "commandstats")
+        assert b"rdb_changes_since_last_save:0" in redis.run("INFO", "persistence")
+        assert redis.run("INFO", "keyspace").splitlines()[1:] == []
+
+
 def test_only_what_is_used_is_needed():
     """A cache in a Redis of one database needs neither SELECT nor EVAL."""
     with Redis(["--databases", "1"]) as redis:
@@ -190,6 +211,16 @@ def test_keys_forbidden():
         until(lambda: says_not_ready(client, "NOPERM"), "not ready")
         assert client.kv_put("a", b"b").status == 204
         assert is_refused(change(client, "counter", "a"), "NOPERM")
+
+
+def test_a_counter_that_cannot_be_incremented():
+    with Redis() as redis, Strato(redis.settings()) as strato:
+        client = strato.client()
+        for text in ("007", "-0", "+7", " 7", "7 ", "-07", "", "9223372036854775808"):
+            redis.cli(1, "SET", "a", text)
+            statuses = (client.get("/counters/a").status, change(client, "counter", "a").status)
+            assert statuses == (409, 409), text
+            assert redis.cli(1, "GET", "a") == text.encode()
 
 
 # ---- Connections ----
@@ -220,6 +251,33 @@ def test_a_password_that_redis_repeats():
         for text in (strato.log(), client.kv_get("a").json()["error"],
                      client.get("/readyz").json()["error"]):
             assert "very-secret" not in text
+
+
+@pytest.mark.parametrize("layout", [{}, {"database": "0"}, {"cluster": "yes"}])
+def test_a_password_that_is_missing(layout):
+    with Redis(["--requirepass", "one"], login=("", "one")) as redis, \
+            Strato(redis.settings(**{"url": redis.url(), **layout})) as strato:
+        client = strato.client()
+        until(lambda: is_refused(client.kv_get("a"), "NOAUTH", "password in url"), "said")
+        until(lambda: says_not_ready(client, "password in url"), "not ready")
+        assert "set database" not in client.kv_get("a").json()["error"] + strato.log()
+
+
+def test_no_cluster_where_one_is_expected():
+    """Requests and readiness say the same."""
+    with Redis() as redis, Strato(redis.settings(cluster="yes")) as strato:
+        client = strato.client()
+        until(lambda: is_refused(client.kv_put("a", b"b"), "set cluster = no"), "said")
+        until(lambda: says_not_ready(client, "set cluster = no"), "not ready")
+        assert is_refused(client.kv_get("a"), "set cluster = no")
+        assert "set cluster = no" in strato.log()
+        assert redis.run("DBSIZE") == b"0"
+
+
+def test_no_right_to_ask_for_the_map():
+    """Where nothing can be known of a cluster, readiness says why."""
+    with as_user("~*", "+@all", "-readwrite", "-cluster", cluster="yes") as (_, _strato, client):
+        until(lambda: says_not_ready(client, "NOPERM", "cluster"), "not ready")
 
 
 def test_a_password_that_is_not_needed():

@@ -65,7 +65,10 @@ static void counters(void **state)
         bool good;
     } rows[] = {
         {"0", 0, true},
-        {"-0", 0, true},
+        {"-0", 0, false},
+        {"007", 0, false},
+        {"00", 0, false},
+        {"-07", 0, false},
         {"42", 42, true},
         {"-7", -7, true},
         {"9223372036854775807", INT64_MAX, true},

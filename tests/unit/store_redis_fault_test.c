@@ -48,8 +48,19 @@ static void classifies(void **state)
          FAULT_FULL, STATUS_FULL},
         {"ERR Error running script (call to f_3b): @user_script:1: WRONGTYPE Operation against",
          FAULT_WRONG_TYPE, STATUS_WRONG_TYPE},
-        {"ERR Error running script (call to f_3b): @user_script: 1: -OOM command", FAULT_OTHER,
-         STATUS_INTERNAL},
+        {"ERR Error running script (call to f_3b): @user_script:1: @user_script: 1: -OOM command",
+         FAULT_FULL, STATUS_FULL},
+        {"ERR Error running script (call to f_3b): @user_script:1: @user_script: 1: "
+         "Unknown Redis command called from Lua script",
+         FAULT_ACCESS, STATUS_REFUSED},
+        {"ERR Error running script (call to f_3b): @user_script:1: @user_script: 1: "
+         "The user executing the script can't run this command or subcommand",
+         FAULT_ACCESS, STATUS_REFUSED},
+        {"ERR Error running script (call to f_3b): @user_script:", FAULT_OTHER, STATUS_INTERNAL},
+        {"ERR Unknown Redis command called from script script: 3b, on @user_script:1.",
+         FAULT_ACCESS, STATUS_REFUSED},
+        {"ERR ACL failure in script: User app has no permissions to run the 'sadd' command",
+         FAULT_ACCESS, STATUS_REFUSED},
         {"ERR Error running script", FAULT_OTHER, STATUS_INTERNAL},
     };
     (void)state;
