@@ -225,6 +225,8 @@ void command_step(struct supervisor *s, uint64_t now_ms)
             return;
         if (s->reload_asked && s->phase == RUNNING) {
             reload_by_signal(s, now_ms);
+        } else if (s->listen_lost && s->phase == RUNNING) {
+            reload_listeners(s, now_ms);
         } else if ((next = ctl_next(&s->ctl))) {
             const char *argument;
             const struct command *command = find(next->line, &argument);

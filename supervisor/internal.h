@@ -16,9 +16,10 @@ enum { SLOTS_MAX = BACKEND_COUNT + 2 * CONF_WORKERS_MAX };
 
 /* The watch over run_dir. */
 struct keep {
-    int fd;         /* of inotify; -1: none */
-    uint64_t at_ms; /* when to look */
-    bool told;      /* that something is wrong with it */
+    int fd;           /* of inotify; -1: none */
+    uint64_t at_ms;   /* when to look */
+    bool told;        /* that something is wrong with it */
+    bool listen_told; /* that the file of a listening socket cannot be made anew */
 };
 
 enum phase { START_STORES, START_WORKERS, RUNNING, STOP_WORKERS, STOP_STORES, DONE };
@@ -56,6 +57,7 @@ struct supervisor {
     bool rolling;         /* a plan is under way */
     char roll_error[768]; /* why it stopped, or empty */
     bool reload_asked;    /* by SIGHUP, to be done when nothing rolls */
+    bool listen_lost;     /* a listening socket has no file any more; likewise */
     bool reload_left;     /* the last one has left something to a restart of stratod */
     struct before before;
     bool going_back; /* the plan is to undo a reload */
@@ -98,7 +100,8 @@ void roster_update(struct supervisor *s, uint64_t now_ms);
 enum status keep_open(struct supervisor *s, uint64_t now_ms, struct buffer *why) MUST_CHECK;
 /* keep.fd is readable. */
 void keep_event(struct supervisor *s, uint64_t now_ms);
-/* At keep.at_ms: makes anew what is missing in run_dir. */
+/* At keep.at_ms: makes anew what is missing in run_dir, and asks for listening sockets without a
+ * file. */
 void keep_check(struct supervisor *s, uint64_t now_ms);
 
 /* ---- reload.c ---- */
@@ -108,6 +111,9 @@ void keep_check(struct supervisor *s, uint64_t now_ms);
  * problem. Appends one line per change or problem to report. False when it was refused.
  */
 bool reload(struct supervisor *s, struct buffer *report, uint64_t now_ms);
+/* Makes unix sockets anew whose files were removed, and plans the restart of their workers; the
+ * configuration is not read. What cannot be done is logged, once for each trouble. */
+void reload_listeners(struct supervisor *s, uint64_t now_ms);
 /* It has succeeded, or everything stops: what was before is given up. */
 void reload_settle(struct supervisor *s);
 /* A process could not start with it: puts in force what was before, and plans the restart of every

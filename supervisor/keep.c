@@ -51,12 +51,9 @@ void keep_event(struct supervisor *s, uint64_t now_ms)
             s->keep.at_ms = now_ms + SETTLE_MS;
 }
 
-void keep_check(struct supervisor *s, uint64_t now_ms)
+static void check_run_dir(struct supervisor *s)
 {
     struct buffer why = {0};
-    if (now_ms < s->keep.at_ms || s->phase == DONE)
-        return;
-    s->keep.at_ms = now_ms + LOOK_MS;
     if (lock_is_there(&s->lock, s->conf) && ctl_is_there(&s->ctl, s->conf->run_dir)) {
         s->keep.told = false;
         return;
@@ -70,4 +67,23 @@ void keep_check(struct supervisor *s, uint64_t now_ms)
                   (const char *)why.data);
     s->keep.told = !made;
     buffer_free(&why);
+}
+
+/* The workers must have the new ones: that waits for its turn among reloads and restarts. */
+static void check_listeners(struct supervisor *s)
+{
+    s->listen_lost = false;
+    for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
+        s->listen_lost |= listen_lost(&s->shared.listen[i]);
+    if (!s->listen_lost)
+        s->keep.listen_told = false;
+}
+
+void keep_check(struct supervisor *s, uint64_t now_ms)
+{
+    if (now_ms < s->keep.at_ms || s->phase == DONE)
+        return;
+    s->keep.at_ms = now_ms + LOOK_MS;
+    check_run_dir(s);
+    check_listeners(s);
 }

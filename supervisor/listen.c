@@ -157,6 +157,16 @@ static bool file_is_there(const struct listener *listener)
             info.st_dev == listener->device);
 }
 
+bool listen_lost(const struct listeners *listeners)
+{
+    struct stat info;
+    bool lost = false;
+    for (unsigned i = 0; i < listeners->count; i++)
+        lost |= listeners->at[i].inode != 0 && lstat(path_of(listeners->at[i].text), &info) < 0 &&
+                errno == ENOENT;
+    return lost;
+}
+
 void listen_set_modes(const struct listeners *listeners, const struct conf_protocol *conf)
 {
     for (unsigned i = 0; i < listeners->count; i++) {
@@ -168,20 +178,6 @@ void listen_set_modes(const struct listeners *listeners, const struct conf_proto
 }
 
 /* ---- Addresses of the network ---- */
-
-/* Two sockets may have one port, on other addresses, if both agree while the second is bound. */
-static void share_port(int fd, int on)
-{
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
-        log_debug("SO_REUSEPORT: %s", strerror(errno));
-}
-
-static void share_ports(const struct listeners *listeners, int on)
-{
-    for (unsigned i = 0; listeners && i < listeners->count; i++)
-        if (!path_of(listeners->at[i].text))
-            share_port(listeners->at[i].fd, on);
-}
 
 static bool bind_free(int fd, const struct sockaddr_storage *address, socklen_t len)
 {
@@ -251,12 +247,7 @@ static bool bind_any(struct listener *listener, const struct conf_protocol *conf
     if (address.ss_family == AF_UNIX)
         return bind_unix(listener, (const struct sockaddr_un *)&address, len, conf) &&
                listen(listener->fd, BACKLOG) == 0;
-    share_port(listener->fd, 1);
-    bool bound = bind_network(listener, &address, len) && listen(listener->fd, BACKLOG) == 0;
-    int error = errno;
-    share_port(listener->fd, 0);
-    errno = error;
-    return bound;
+    return bind_network(listener, &address, len) && listen(listener->fd, BACKLOG) == 0;
 }
 
 static enum status open_one(enum protocol protocol, const struct conf_protocol *conf,
@@ -285,7 +276,7 @@ static enum status open_one(enum protocol protocol, const struct conf_protocol *
 
 static const struct listener *find(const struct listeners *listeners, const struct listener *wanted)
 {
-    for (unsigned i = 0; listeners && i < listeners->count; i++) {
+    for (unsigned i = 0; i < listeners->count; i++) {
         const struct listener *listener = &listeners->at[i];
         if (strcmp(listener->wanted, wanted->wanted) == 0 && listener->v6only == wanted->v6only &&
             file_is_there(listener))
@@ -294,36 +285,62 @@ static const struct listener *find(const struct listeners *listeners, const stru
     return NULL;
 }
 
+static unsigned port_of(const char *text)
+{
+    struct sockaddr_storage address;
+    bool network = conf_address(text, &address) > 0 && address.ss_family != AF_UNIX;
+    return network ? ntohs(((struct sockaddr_in *)&address)->sin_port) : 0; /* as for IPv6 */
+}
+
+/*
+ * When it is ourselves who have the port: the sockets of now serve until those of the new
+ * configuration do, and SO_REUSEPORT, which would let both have it, lets a second stratod of the
+ * same user have it too. Returns STATUS_UNAVAILABLE; errno stays.
+ */
+static enum status blame_own(const struct listeners *now, const struct listener *listener,
+                             struct buffer *why)
+{
+    int error = errno;
+    unsigned port = error == EADDRINUSE ? port_of(listener->wanted) : 0;
+    for (unsigned i = 0; now && port > 0 && i < PROTOCOL_COUNT; i++)
+        for (unsigned j = 0; j < now[i].count; j++)
+            if (port_of(now[i].at[j].text) == port)
+                buffer_append_format(why,
+                                     "; this stratod itself listens on %s ([%s]) until the change "
+                                     "is made: restart it for this change",
+                                     now[i].at[j].text, protocol_name((enum protocol)i));
+    errno = error;
+    return STATUS_UNAVAILABLE;
+}
+
 static enum status open_all(enum protocol protocol, const struct conf_protocol *conf,
-                            const struct listeners *old, struct listeners *new, struct buffer *why)
+                            const struct listeners *now, struct listeners *new, struct buffer *why)
 {
     char address[CONF_ADDRESS_MAX] = "";
     for (const char *at = conf->listen; conf_listen_next(&at, address);) {
         struct listener listener = {.fd = -1};
         memcpy(listener.wanted, address, sizeof address);
         listener.v6only = conf_listen_v6only(conf->listen, address);
-        const struct listener *same = find(old, &listener);
+        const struct listener *same = now ? find(&now[protocol], &listener) : NULL;
         if (same)
             listener = *same;
         else if (open_one(protocol, conf, &listener, why) != STATUS_OK)
-            return STATUS_UNAVAILABLE;
+            return blame_own(now, &listener, why);
         new->at[new->count++] = listener;
     }
     return STATUS_OK;
 }
 
 enum status listen_open(enum protocol protocol, struct conf_protocol *conf,
-                        const struct listeners *old, struct listeners *new_r, struct buffer *why)
+                        const struct listeners *now, struct listeners *new_r, struct buffer *why)
 {
     *new_r = (struct listeners){0};
-    share_ports(old, 1);
-    enum status status = open_all(protocol, conf, old, new_r, why);
+    enum status status = open_all(protocol, conf, now, new_r, why);
     int error = errno;
-    share_ports(old, 0);
     if (status == STATUS_OK)
         write_list(new_r, conf->listen);
     else
-        listen_close(new_r, old);
+        listen_close(new_r, now ? &now[protocol] : NULL);
     errno = error;
     return status;
 }

@@ -32,6 +32,18 @@ static bool same_listeners(const struct listeners *one, const struct listeners *
     return same;
 }
 
+/* The files of unix sockets that somebody removed. */
+static void tell_made_anew(enum protocol protocol, const struct listeners *now,
+                           const struct listeners *next, struct buffer *report)
+{
+    for (unsigned i = 0; i < now->count; i++)
+        for (unsigned j = 0; j < next->count; j++)
+            if (now->at[i].inode != 0 && now->at[i].fd != next->at[j].fd &&
+                strcmp(now->at[i].wanted, next->at[j].wanted) == 0)
+                buffer_append_format(report, "[%s] listen: %s was removed and is made anew\n",
+                                     protocol_name(protocol), now->at[i].text);
+}
+
 /* Opens what is new; what stays is taken as it is. */
 static bool open_listeners(struct change *change, struct supervisor *s, enum protocol protocol,
                            struct buffer *report, struct buffer *why)
@@ -49,8 +61,9 @@ static bool open_listeners(struct change *change, struct supervisor *s, enum pro
     memcpy(next->listen, protocol_conf(&change->loaded, protocol)->listen, sizeof next->listen);
     if (!next->enabled)
         return true;
-    if (listen_open(protocol, next, now, &change->listen[protocol], why) != STATUS_OK)
+    if (listen_open(protocol, next, s->shared.listen, &change->listen[protocol], why) != STATUS_OK)
         return false;
+    tell_made_anew(protocol, now, &change->listen[protocol], report);
     if (!same_listeners(now, &change->listen[protocol]))
         change->needs |= protocol == PROTOCOL_GRPC ? CONF_ROLL_GRPC : CONF_ROLL_HTTP;
     return true;
@@ -141,12 +154,17 @@ static void commit(struct supervisor *s, const struct change *change, uint64_t n
     roll_begin(s);
 }
 
-static void refuse(struct supervisor *s, struct change *change, struct buffer *problems)
+static void give_up(struct supervisor *s, struct change *change)
 {
     for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
         listen_close(&change->listen[i], &s->shared.listen[i]);
     if (change->config >= 0)
         close(change->config);
+}
+
+static void refuse(struct supervisor *s, struct change *change, struct buffer *problems)
+{
+    give_up(s, change);
     log_error("the configuration is not reloaded, everything goes on as it is:");
     announce_lines(LOG_ERROR, problems);
 }
@@ -169,6 +187,27 @@ bool reload(struct supervisor *s, struct buffer *report, uint64_t now_ms)
     buffer_free(report);
     *report = problems;
     return false;
+}
+
+void reload_listeners(struct supervisor *s, uint64_t now_ms)
+{
+    struct buffer report = {0}, why = {0};
+    struct change change = {s->loaded, *s->conf, 0, -1, {{0}}};
+    s->listen_lost = false;
+    bool good = open_listeners(&change, s, PROTOCOL_HTTP, &report, &why) &&
+                open_listeners(&change, s, PROTOCOL_GRPC, &report, &why) &&
+                shared_make_config(&change.next, &change.config, &why) == STATUS_OK;
+    if (good && change.needs != 0) {
+        announce_lines(LOG_WARN, &report);
+        commit(s, &change, now_ms);
+    } else {
+        give_up(s, &change);
+    }
+    if (!good && !s->keep.listen_told)
+        announce_lines(LOG_ERROR, &why);
+    s->keep.listen_told = !good;
+    buffer_free(&report);
+    buffer_free(&why);
 }
 
 /* ---- The end of it, good or bad ---- */

@@ -114,16 +114,27 @@ static void check_own_names(struct rules *rules, const char *section, const char
                   "store-..., ....link)");
 }
 
+static void check_overlap(struct rules *rules)
+{
+    const struct conf *conf = rules->conf;
+    char text[512];
+    if (!conf_listen_overlap(conf->http.listen, conf->grpc.listen))
+        return;
+    snprintf(text, sizeof text,
+             "listen: [http] (%.160s) and [grpc] (%.160s) have one address, or addresses that "
+             "overlap",
+             conf->http.listen, conf->grpc.listen);
+    blame_two(rules, "grpc", "listen", "http", "listen", text);
+}
+
 static void check_protocols(struct rules *rules)
 {
     const struct conf *conf = rules->conf;
     if (!conf->http.enabled && !conf->grpc.enabled)
         blame_two(rules, "http", "enabled", "grpc", "enabled",
                   "no protocol is enabled; nobody could connect");
-    if (conf->http.enabled && conf->grpc.enabled &&
-        conf_listen_overlap(conf->http.listen, conf->grpc.listen))
-        blame_two(rules, "grpc", "listen", "http", "listen",
-                  "listen is the address of [http] already, or within it");
+    if (conf->http.enabled && conf->grpc.enabled)
+        check_overlap(rules);
     check_own_names(rules, "http", conf->http.listen);
     check_own_names(rules, "grpc", conf->grpc.listen);
 }

@@ -141,6 +141,19 @@ bool conf_listen_v6only(const char *list, const char *address)
 
 /* ---- Reading ---- */
 
+/* Addresses of many machines at once: no connection can be made to one. */
+static bool is_group(const struct sockaddr_storage *address)
+{
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
+    uint32_t v4 = 0;
+    if (address->ss_family == AF_INET)
+        v4 = ((const struct sockaddr_in *)address)->sin_addr.s_addr;
+    else if (address->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(v6))
+        memcpy(&v4, v6->s6_addr + 12, sizeof v4);
+    return IN_MULTICAST(ntohl(v4)) || v4 == INADDR_BROADCAST ||
+           (address->ss_family == AF_INET6 && IN6_IS_ADDR_MULTICAST(v6));
+}
+
 static bool is_new(const struct buffer *list, const char *address, struct buffer *why)
 {
     char before[CONF_ADDRESS_MAX] = "";
@@ -160,6 +173,13 @@ static bool add(struct buffer *list, const char *address, struct buffer *why)
         buffer_append_text(why, "must be ADDRESS:PORT in numbers, such as 127.0.0.1:8081, "
                                 "0.0.0.0:8081 or [::1]:8081, or unix:/PATH of at most 107 bytes; "
                                 "several with commas between them");
+        return false;
+    }
+    if (is_group(&parsed)) {
+        buffer_append_format(why,
+                             "has %s, an address of multicast or broadcast, which nobody can "
+                             "connect to",
+                             address);
         return false;
     }
     if (!is_new(list, address, why))

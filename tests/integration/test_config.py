@@ -112,7 +112,8 @@ def test_what_the_environment_brings_is_checked_too(tmp_path):
 def test_rules_of_two_keys_name_the_file_that_broke_them(tmp_path):
     os.mkdir(tmp_path / "conf.d")
     for text, problem in (
-            ("[http]\nlisten = 127.0.0.1:8080\n", "2: listen is the address of [http] already"),
+            ("[http]\nlisten = 127.0.0.1:8080\n",
+             "2: listen: [http] (127.0.0.1:8080) and [grpc] (127.0.0.1:8080) have one address"),
             ("[disk]\nmap_size = 16M\n[strato]\n", "2: max_value must be at most a quarter of")):
         (tmp_path / "conf.d" / "10.ini").write_text(text)
         value = "max_value = 8M\n" if "map_size" in text else ""

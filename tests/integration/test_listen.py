@@ -15,7 +15,7 @@ import pytest
 from client import Client
 from faked import run
 from rpc import Rpc
-from strato import Strato, until
+from strato import BIN, Strato, until
 from test_control import ctl, status
 from test_systemd import Systemd
 
@@ -94,6 +94,9 @@ def test_addresses_that_are_one_are_refused(tmp_path):
                          ("unix:/run/strato/ctl.sock", 1), ("unix:/run/strato/http.sock", 0),
                          ("unix:/run/strato/store-disk.link", 1),
                          (", ".join(f"127.0.0.1:{n}" for n in range(101, 118)), 1),
+                         ("224.0.0.1:81", 1), ("239.255.255.255:81", 1), ("240.0.0.1:81", 0),
+                         ("255.255.255.255:81", 1), ("[ff02::1]:81", 1),
+                         ("[::ffff:224.0.0.1]:81", 1), ("[::ffff:127.0.0.1]:81", 0),
                          ("127.0.0.1:8080", 1), ("127.0.0.1:8081 # here", 1)):
         (tmp_path / "a.ini").write_text(f"[http]\nlisten = {listen}\n")
         found = run("stratod", "--config", "a.ini", "--check-config", cwd=tmp_path)
@@ -105,6 +108,66 @@ def test_everything_of_both_families():
     port = free_port()
     with Strato(http_only(f"0.0.0.0:{port}, [::]:{port}")):
         assert get(("127.0.0.1", port)) == get(("::1", port)) == 200
+
+
+def answers_only(strato, address, count=100):
+    """Whether every one of count connections is answered by this stratod, which has the key."""
+    for _ in range(count):
+        with Client(*address) as client:
+            if client.kv_get("whose").body != strato.directory.encode():
+                return False
+    return True
+
+
+@pytest.mark.parametrize("first, second", [
+    ("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "0.0.0.0"), ("0.0.0.0", "127.0.0.1"),
+    ("127.0.0.1", "0.0.0.0"), ("[::1]", "[::1]"), ("[::]", "[::]"), ("[::]", "127.0.0.1")])
+def test_a_second_stratod_on_the_same_port_is_refused(first, second):
+    """They have different run_dirs, and one user: the port alone keeps them apart."""
+    port = free_port()
+    with Strato(http_only(f"{first}:{port}")) as strato:
+        address = ("::1" if "[::1]" in first else "127.0.0.1", port)
+        with Client(*address) as client:
+            assert client.kv_put("whose", strato.directory.encode()).status == 204
+        strato.settings["http"]["idle_timeout"] = "31s"
+        strato.write_config()
+        ctl(strato, "reload")
+        code, log = refused(http_only(f"{second}:{port}"))
+        assert code == 1 and (f"cannot listen on {second}:{port} ([http] listen): "
+                              "Address already in use\n") in log
+        assert answers_only(strato, address)
+
+
+def refused(settings):
+    second = Strato(settings)
+    second.spawn()
+    code, log = second.process.wait(20), second.log()
+    second.remove()
+    return code, log
+
+
+def test_a_second_stratod_on_the_same_port_for_grpc_is_refused():
+    port = free_port()
+    grpc = {"listen": f"127.0.0.1:{port}", "enabled": "yes", "workers": "1"}
+    with Strato({"http": {"workers": "1"}, "grpc": grpc}) as strato:
+        code, log = refused({"grpc": grpc})
+        assert code == 1 and f"127.0.0.1:{port} ([grpc] listen): Address already in use" in log
+        code, log = refused(http_only(f"127.0.0.1:{port}"))
+        assert code == 1 and "Address already in use" in log
+        with Rpc(strato.grpc) as rpc:
+            for _ in range(20):
+                rpc.kv_put("key", b"value")
+
+
+def test_a_second_strato_http_on_the_same_port_is_refused():
+    port = next(port for port in iter(free_port, 0) if port <= 49151)  # as it demands
+    with Strato(http_only(f"127.0.0.1:{port}")) as strato:
+        done = subprocess.run(
+            [os.path.join(BIN, "strato-http"), "--port", str(port), "--backend", "memory"],
+            capture_output=True, text=True, timeout=20, check=False,
+            env=dict(os.environ, XDG_RUNTIME_DIR=strato.directory, TMPDIR=strato.directory))
+        assert done.returncode == 1 and "Address already in use" in done.stdout + done.stderr
+        assert get(strato.http) == 200
 
 
 # ---- Files of unix sockets ----
@@ -207,6 +270,59 @@ def test_reload_touches_only_what_changes():
         assert get(third) == 200
         with Rpc(f"unix:{strato.paths[1]}") as rpc:
             rpc.kv_put("key", b"value")
+
+
+def test_a_port_moves_only_where_it_is_free():
+    """Its own socket for all addresses serves until another could: both cannot be."""
+    port = free_port()
+    with Strato(http_only(f"0.0.0.0:{port}")) as strato:
+        before = strato.pids()
+        for listen in (f"127.0.0.1:{port}", f"[::]:{port}", f"127.0.0.1:0, 127.0.0.1:{port}"):
+            strato.settings["http"]["listen"] = listen
+            strato.write_config()
+            err = ctl(strato, "reload", code=1)[1] + strato.log()
+            assert (f"Address already in use; this stratod itself listens on 0.0.0.0:{port} "
+                    "([http]) until the change is made: restart it for this change") in err
+            assert get(("127.0.0.1", port)) == 200 and strato.pids() == before
+        other = free_port()
+        for there in (other, port, other):
+            strato.settings["http"]["listen"] = f"127.0.0.1:{there}"
+            strato.write_config()
+            ctl(strato, "reload")
+            assert get(("127.0.0.1", there)) == 200
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_removed_file_is_made_anew_by_itself(inside):
+    strato = Both()
+    if inside:  # run_dir is watched, others are looked at now and then
+        strato.paths = [os.path.join(strato.run_dir, name) for name in ("http.sock", "grpc.sock")]
+        for section, path in zip(("http", "grpc"), strato.paths):
+            strato.settings[section]["listen"] = f"unix:{path}, 127.0.0.1:0"
+    with strato:
+        addresses = strato.http, strato.grpc
+        strato.settings["memory"]["size"] = "not read again"
+        strato.write_config()
+        for _ in range(2 if inside else 1):
+            for path in strato.paths:
+                os.unlink(path)
+            until(lambda: all(map(os.path.exists, strato.paths)), "made anew")
+            until(lambda: get(strato.paths[0]) == 200, "served")
+            with Rpc(f"unix:{strato.paths[1]}") as rpc:
+                rpc.kv_put("key", b"value")
+        assert addresses == (strato.http, strato.grpc) and get(strato.http) == 200
+        for section, path in zip(("http", "grpc"), strato.paths):
+            assert f"[{section}] listen: unix:{path} was removed and is made anew" in strato.log()
+        strato.settings["memory"]["size"] = "64M"
+        strato.write_config()
+        ctl(strato, "restart", "http")  # what is under way is at its end
+        said = f"unix:{strato.paths[0]} was removed and is made anew\n"
+        count = strato.log().count(said)
+        os.unlink(strato.paths[0])
+        out = ctl(strato, "reload")[0]
+        assert said in out or inside and out == "nothing has changed\n"  # by itself just before
+        assert strato.log().count(said) == count + 1 and get(strato.paths[0]) == 200
+        assert ctl(strato, "reload")[0] == "nothing has changed\n"
 
 
 def test_planned_restarts_lose_no_request_on_unix_sockets():

@@ -94,11 +94,14 @@ static void protocols(void **state)
     set("http", "enabled", "yes");
     set("grpc", "enabled", "yes");
     set("grpc", "listen", "127.0.0.1:8081");
-    check("here: listen is the address of [http] already, or within it\n");
+    check("here: listen: [http] (127.0.0.1:8081) and [grpc] (127.0.0.1:8081) have one address, or "
+          "addresses that overlap\n");
     set("grpc", "listen", "0.0.0.0:8081");
-    check("here: listen is the address of [http] already, or within it\n");
+    check("here: listen: [http] (127.0.0.1:8081) and [grpc] (0.0.0.0:8081) have one address, or "
+          "addresses that overlap\n");
     set("grpc", "listen", "[::]:8081");
-    check("here: listen is the address of [http] already, or within it\n");
+    check("here: listen: [http] (127.0.0.1:8081) and [grpc] ([::]:8081) have one address, or "
+          "addresses that overlap\n");
     set("http", "listen", "[::1]:8081");
     set("grpc", "listen", "0.0.0.0:8081");
     check("");
