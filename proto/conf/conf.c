@@ -4,6 +4,7 @@
  * Fails by lines in problems; panics only when the table itself is wrong.
  */
 #include <inttypes.h>
+#include <sys/stat.h>
 
 #include "proto/conf/internal.h"
 #include "proto/conf/machine.h"
@@ -139,6 +140,48 @@ static void check_protocols(struct rules *rules)
     check_own_names(rules, "grpc", conf->grpc.listen);
 }
 
+/* An absolute path without empty names, "." and ".."; plain_r holds strlen(path) + 2 bytes. */
+static void make_plain(const char *path, char *plain_r)
+{
+    size_t len = 0;
+    while (*path) {
+        size_t name = strcspn(path, "/");
+        if (name == 2 && strncmp(path, "..", 2) == 0) {
+            while (len > 0 && plain_r[--len] != '/')
+                ;
+        } else if (name > 0 && !(name == 1 && *path == '.')) {
+            plain_r[len++] = '/';
+            memcpy(plain_r + len, path, name);
+            len += name;
+        }
+        path += name + (path[name] == '/');
+    }
+    plain_r[len] = '\0';
+}
+
+/* Whether two absolute paths are one directory: by their names, or, if they are there, in fact. */
+static bool is_one(const char *path, const char *other)
+{
+    char plain[2 * CONF_TEXT_MAX + 2], other_plain[2 * CONF_TEXT_MAX + 2];
+    struct stat info, other_info;
+    make_plain(path, plain);
+    make_plain(other, other_plain);
+    return strcmp(plain, other_plain) == 0 ||
+           (stat(path, &info) == 0 && stat(other, &other_info) == 0 &&
+            info.st_dev == other_info.st_dev && info.st_ino == other_info.st_ino);
+}
+
+static void check_database_path(struct rules *rules)
+{
+    const struct conf *conf = rules->conf;
+    bool absolute = *conf->disk_path == '/';
+    char path[2 * CONF_TEXT_MAX];
+    snprintf(path, sizeof path, "%s/%s", absolute ? "" : conf->data_dir, conf->disk_path);
+    if (conf_uses(conf, BACKEND_DISK) && is_one(path, conf->run_dir))
+        blame_two(rules, "disk", "path", "strato", "run_dir",
+                  "path is the same directory as run_dir; the database needs one of its own");
+}
+
 static void check_paths(struct rules *rules)
 {
     const struct conf *conf = rules->conf;
@@ -158,6 +201,7 @@ static void check_paths(struct rules *rules)
         strlen(conf->data_dir) + 1 + strlen(conf->disk_path) >= CONF_TEXT_MAX)
         blame_two(rules, "disk", "path", "strato", "data_dir",
                   "path is too long together with data_dir");
+    check_database_path(rules);
 }
 
 /* What one value may have must be little of what holds them all. */

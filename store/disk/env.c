@@ -152,7 +152,9 @@ static void make_directory(const char *path)
         *slash = '\0';
         make_directory(parent);
     }
-    if (mkdir(path, 0700) != 0)
+    /* PATH/. and PATH/ are there as soon as PATH is. */
+    if (mkdir(path, 0700) != 0 &&
+        (errno != EEXIST || stat(path, &there) != 0 || !S_ISDIR(there.st_mode)))
         cannot("make the data directory", path, errno);
     env_sync_directory(parent);
 }

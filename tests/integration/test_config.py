@@ -45,6 +45,19 @@ def test_every_problem_with_its_line(tmp_path):
         "test.ini:8: request_timeout must be a time with its unit (ms, s, m or h) from 1ms to 1h\n")
 
 
+@pytest.mark.parametrize("path", ["/run", "/run/", "//./run/.", "/data/../run", "../run", "/link"])
+def test_a_database_in_run_dir(tmp_path, path):
+    full = f"{tmp_path}{path}" if path.startswith("/") else path
+    if path == "/link":
+        (tmp_path / "run").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "run")
+    text = f"[strato]\nbackend = disk\nrun_dir = {tmp_path}/run\ndata_dir = {tmp_path}/data\n"
+    code, out, err = check(tmp_path, f"{text}[disk]\npath = {full}\n")
+    assert code != 0 and "test.ini:6: path is the same directory as run_dir" in out + err
+    code, out, err = check(tmp_path, f"{text}[disk]\npath = {full}/disk\n")
+    assert code == 0, out + err
+
+
 def test_problem_in_an_included_file(tmp_path):
     os.mkdir(tmp_path / "conf.d")
     (tmp_path / "conf.d" / "10-size.ini").write_text("[memory]\n\nsize = lots\n")

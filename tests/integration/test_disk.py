@@ -268,6 +268,15 @@ def test_a_foreign_directory():
         strato.abandon()
 
 
+@pytest.mark.parametrize("path", [".", "./", "disk/", "./a//b/.", "a/../b"])
+def test_a_path_that_is_not_plain(path):
+    with disk(disk={"path": path}) as strato:
+        assert strato.client().kv_put("a", b"b").status == 204
+        restart(strato)
+        assert strato.client().kv_get("a").body == b"b"
+        assert os.path.exists(os.path.join(strato.directory, "data", path, "data.mdb"))
+
+
 def test_a_second_instance():
     with disk() as strato:
         other = disk(disk={"path": data(strato)})
