@@ -361,7 +361,7 @@ def test_reload_listens_elsewhere():
             socket.create_connection(("127.0.0.1", old))
         strato.settings["http"]["listen"] = f"0.0.0.0:{port}"  # overlaps with the one in use
         strato.write_config()
-        ctl(strato, "reload")
+        assert f"itself listens on 127.0.0.1:{port}" in ctl(strato, "reload", code=1)[0]
         socket.create_connection(("127.0.0.1", port)).close()
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
