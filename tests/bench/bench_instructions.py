@@ -29,8 +29,10 @@ BASELINE = os.path.join(HERE, "instructions.json")
 REQUESTS, BATCHES = 1000, 5
 MARGIN = 1.02  # of the counts themselves, between two runs of one build
 # What a request may cost beside 0.2.0. gRPC's frames are looked at before its library sees them now,
-# which costs a GET two per cent.
-BOUNDS = {"http get": 1.01, "http put": 1.05, "grpc get": 1.03, "grpc put": 1.05}
+# which costs two per cent; and the database's name before each commit, which on disk costs a PUT that
+# is alone in its round six.
+BOUNDS = {"http get": 1.01, "http put": 1.05, "grpc get": 1.03, "grpc put": 1.07,
+          "http put disk": 1.08, "grpc put disk": 1.07}
 VALUE = b"v" * 52
 
 WRAPPER = """#!/bin/sh
@@ -159,7 +161,8 @@ def compare(figures, baseline):
     """Prints both; whether all are within their bounds."""
     good = True
     for name, count in figures.items():
-        ratio, bound = count / baseline[name], BOUNDS[name.rsplit(" ", 1)[0]]
+        ratio = count / baseline[name]
+        bound = BOUNDS.get(name) or BOUNDS[name.rsplit(" ", 1)[0]]
         within = ratio <= bound * MARGIN
         good = good and within
         print(f"{name:18} {count:9.0f} instructions, {ratio:.3f} of 0.2.0 (at most {bound})"
