@@ -1,15 +1,19 @@
 /*
- * command - see internal.h: what stratoctl may ask for, one row each. The supervisor.
+ * command - see command.h: one row for each word that stratoctl may send. The supervisor.
  *
  * Fails by an answer that says why.
  */
+#include "supervisor/command.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <unistd.h>
 
 #include "proto/base/clock.h"
 #include "supervisor/announce.h"
-#include "supervisor/internal.h"
+#include "supervisor/fleet.h"
+#include "supervisor/reload.h"
+#include "supervisor/roll.h"
 
 /* ---- At once ---- */
 
@@ -91,7 +95,7 @@ static void take_stop(struct supervisor *s, struct ctl_connection *connection, c
     (void)word;
     log_info("told to stop over the control socket");
     ctl_wait_for_end(&s->ctl, connection);
-    supervisor_stop(s, 0, s->ctl.now_ms);
+    fleet_stop(s, 0, s->ctl.now_ms);
 }
 
 static void take_log_level(struct supervisor *s, struct ctl_connection *connection,
@@ -156,7 +160,7 @@ static const struct command {
 };
 
 /* Splits a line at its first blank; NULL when it is no command. */
-static const struct command *find(const char *line, const char **argument_r)
+static const struct command *find_command(const char *line, const char **argument_r)
 {
     size_t len = strcspn(line, " ");
     *argument_r = line[len] ? line + len + 1 : "";
@@ -171,7 +175,7 @@ void command_take(void *supervisor, struct ctl_connection *connection, const cha
 {
     struct supervisor *s = supervisor;
     const char *argument;
-    const struct command *command = find(line, &argument);
+    const struct command *command = find_command(line, &argument);
     if (!command)
         ctl_end(&s->ctl, connection, "unknown request");
     else if (command->queued)
@@ -183,7 +187,7 @@ void command_take(void *supervisor, struct ctl_connection *connection, const cha
 /* ---- What waits ---- */
 
 /* The connection whose plan is, or was just, under way. */
-static struct ctl_connection *running(struct supervisor *s)
+static struct ctl_connection *running_connection(struct supervisor *s)
 {
     for (unsigned i = 0; i < CTL_CONNECTIONS; i++)
         if (s->ctl.connections[i].state == CTL_RUNNING)
@@ -193,7 +197,7 @@ static struct ctl_connection *running(struct supervisor *s)
 
 static void end_running(struct supervisor *s)
 {
-    struct ctl_connection *connection = running(s);
+    struct ctl_connection *connection = running_connection(s);
     const char *error = *s->roll_error ? s->roll_error : NULL;
     if (error)
         log_error("the planned restart was given up: %s", error);
@@ -229,7 +233,7 @@ void command_step(struct supervisor *s, uint64_t now_ms)
             reload_listeners(s, now_ms);
         } else if ((next = ctl_next(&s->ctl))) {
             const char *argument;
-            const struct command *command = find(next->line, &argument);
+            const struct command *command = find_command(next->line, &argument);
             next->state = CTL_RUNNING;
             if (s->phase != RUNNING)
                 ctl_end(&s->ctl, next, "everything is stopping");

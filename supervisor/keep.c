@@ -1,16 +1,13 @@
 /*
- * keep - see internal.h: run_dir as it shall be, whoever empties it. The supervisor.
- *
- * Cleaners of temporary files remove what nobody has written to for days. Processes that run hold
- * what they need, but stratoctl, a second stratod and new workers look for files by name.
+ * keep - see keep.h. The supervisor.
  *
  * Fails by a line in the log, once for each trouble; it tries again.
  */
+#include "supervisor/keep.h"
+
 #include <errno.h>
 #include <sys/inotify.h>
 #include <unistd.h>
-
-#include "supervisor/internal.h"
 
 enum {
     LOOK_MS = 5000, /* between two looks, as inotify may be missing or overwhelmed */

@@ -1,5 +1,5 @@
 /*
- * reload - see internal.h: the configuration read again while everything runs. The supervisor.
+ * reload - see reload.h. The supervisor.
  *
  * What each key needs stands in the table of keys (conf_key.reload): a message, other processes, or
  * a restart of stratod itself. What cannot be had while it runs keeps its old value, and the report
@@ -7,14 +7,18 @@
  *
  * Fails as a whole and before anything is changed: a file with a problem, an address that cannot
  * be listened on, no descriptors. And when a process cannot start with it, what was in force before
- * is brought back (struct before), and so are the processes that were replaced already.
+ * is brought back (in_force.h), and so are the processes that were replaced already.
  */
+#include "supervisor/reload.h"
+
 #include <unistd.h>
 
 #include "proto/conf/machine.h"
 #include "supervisor/announce.h"
-#include "supervisor/internal.h"
+#include "supervisor/fleet.h"
+#include "supervisor/in_force.h"
 #include "supervisor/limits.h"
+#include "supervisor/roll.h"
 
 struct change {
     struct conf loaded; /* the file as it is now */
@@ -70,8 +74,8 @@ static bool open_listeners(struct change *change, struct supervisor *s, enum pro
 }
 
 /* Whether everything that can fail before a process is started is done. */
-static bool prepare(struct supervisor *s, struct change *change, struct buffer *report,
-                    struct buffer *problems)
+static bool prepare_change(struct supervisor *s, struct change *change, struct buffer *report,
+                           struct buffer *problems)
 {
     struct conf file;
     if (!s->path) {
@@ -101,7 +105,7 @@ static unsigned need_of(const struct role *role)
 static void plan_slot(struct supervisor *s, const struct change *change, const struct role *role,
                       unsigned number, uint64_t now_ms)
 {
-    struct slot *slot = supervisor_slot(s, role, number);
+    struct slot *slot = fleet_slot(s, role, number);
     bool wanted = role->wanted(s->conf, number);
     if (slot->role && !wanted) {
         slot_stop(slot, RUN_STOP_ONE, now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
@@ -117,44 +121,16 @@ static void plan_slot(struct supervisor *s, const struct change *change, const s
         slot_log_level(slot, s->conf->log_level);
 }
 
-static void put_in_force(struct supervisor *s, const struct conf *conf, const struct conf *loaded,
-                         int config, const struct listeners *listen)
+static void commit_change(struct supervisor *s, const struct change *change, uint64_t now_ms)
 {
-    *s->conf = *conf;
-    s->loaded = *loaded;
-    s->shared.config = config;
-    memcpy(s->shared.listen, listen, sizeof s->shared.listen);
-    log_open(s->program, s->conf->log_level, s->conf->log_json);
-    s->look_at_ms = 0;
-    for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
-        listen_set_modes(&s->shared.listen[i], protocol_conf(s->conf, (enum protocol)i));
-}
-
-static void keep_before(struct supervisor *s)
-{
-    struct before *before = &s->before;
-    before->valid = true;
-    before->conf = *s->conf;
-    before->loaded = s->loaded;
-    before->config = s->shared.config;
-    memcpy(before->listen, s->shared.listen, sizeof before->listen);
-    for (unsigned i = 0; i < SLOTS_MAX; i++) {
-        before->used[i] = s->slots[i].role != NULL;
-        before->serials[i] = slot_child(&s->slots[i])->serial;
-    }
-}
-
-static void commit(struct supervisor *s, const struct change *change, uint64_t now_ms)
-{
-    keep_before(s);
-    put_in_force(s, &change->next, &change->loaded, change->config, change->listen);
+    in_force_replace(s, &change->next, &change->loaded, change->config, change->listen);
     for (unsigned r = 0; r < ROLE_COUNT; r++)
         for (unsigned i = 0; i < roles[r].limit; i++)
             plan_slot(s, change, &roles[r], i, now_ms);
     roll_begin(s);
 }
 
-static void give_up(struct supervisor *s, struct change *change)
+static void drop_change(struct supervisor *s, struct change *change)
 {
     for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
         listen_close(&change->listen[i], &s->shared.listen[i]);
@@ -162,9 +138,9 @@ static void give_up(struct supervisor *s, struct change *change)
         close(change->config);
 }
 
-static void refuse(struct supervisor *s, struct change *change, struct buffer *problems)
+static void refuse_change(struct supervisor *s, struct change *change, struct buffer *problems)
 {
-    give_up(s, change);
+    drop_change(s, change);
     log_error("the configuration is not reloaded, everything goes on as it is:");
     announce_lines(LOG_ERROR, problems);
 }
@@ -173,17 +149,17 @@ bool reload(struct supervisor *s, struct buffer *report, uint64_t now_ms)
 {
     struct buffer problems = {0};
     struct change change = {s->loaded, *s->conf, 0, -1, {{0}}};
-    if (prepare(s, &change, report, &problems)) {
+    if (prepare_change(s, &change, report, &problems)) {
         if (report->len == 0)
             buffer_append_text(report, "nothing has changed\n");
-        commit(s, &change, now_ms);
+        commit_change(s, &change, now_ms);
         s->reload_left = change.needs & CONF_RESTART;
         log_info("%s is read again", s->path);
         announce_lines(LOG_INFO, report);
         buffer_free(&problems);
         return true;
     }
-    refuse(s, &change, &problems);
+    refuse_change(s, &change, &problems);
     buffer_free(report);
     *report = problems;
     return false;
@@ -199,68 +175,13 @@ void reload_listeners(struct supervisor *s, uint64_t now_ms)
                 shared_make_config(&change.next, &change.config, &why) == STATUS_OK;
     if (good && change.needs != 0) {
         announce_lines(LOG_WARN, &report);
-        commit(s, &change, now_ms);
+        commit_change(s, &change, now_ms);
     } else {
-        give_up(s, &change);
+        drop_change(s, &change);
     }
     if (!good && !s->keep.listen_told)
         announce_lines(LOG_ERROR, &why);
     s->keep.listen_told = !good;
     buffer_free(&report);
     buffer_free(&why);
-}
-
-/* ---- The end of it, good or bad ---- */
-
-void reload_settle(struct supervisor *s)
-{
-    struct before *before = &s->before;
-    if (!before->valid)
-        return;
-    before->valid = false;
-    close(before->config);
-    for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
-        listen_close(&before->listen[i], &s->shared.listen[i]);
-}
-
-/* Plans what a slot needs to be as it was before the reload. */
-static void plan_back(struct supervisor *s, unsigned i, uint64_t now_ms)
-{
-    struct slot *slot = &s->slots[i];
-    const struct role *role = roles;
-    unsigned number = i;
-    for (; number >= role->limit; role++)
-        number -= role->limit;
-    if (slot->role && !s->before.used[i]) {
-        slot_stop(slot, RUN_STOP_ONE, now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
-        slot->plan = SLOT_TO_LEAVE;
-    } else if (!slot->role && s->before.used[i]) {
-        slot_init(slot, role, s->conf, number);
-        slot->waiting = false;
-        slot->plan = SLOT_TO_RESTART;
-    } else if (slot->role && slot_alive(slot) && slot_child(slot)->serial != s->before.serials[i]) {
-        slot->plan = SLOT_TO_RESTART;
-    }
-    if (slot->role)
-        slot_log_level(slot, s->conf->log_level);
-}
-
-bool reload_go_back(struct supervisor *s, uint64_t now_ms)
-{
-    struct before *before = &s->before;
-    struct listeners tried[PROTOCOL_COUNT];
-    if (!before->valid)
-        return false;
-    log_error("the reloaded configuration does not work; going back to the one before");
-    memcpy(tried, s->shared.listen, sizeof tried);
-    close(s->shared.config);
-    put_in_force(s, &before->conf, &before->loaded, before->config, before->listen);
-    for (unsigned i = 0; i < PROTOCOL_COUNT; i++)
-        listen_close(&tried[i], &before->listen[i]);
-    for (unsigned i = 0; i < SLOTS_MAX; i++)
-        plan_back(s, i, now_ms);
-    before->valid = false;
-    s->reload_left = false;
-    s->going_back = true;
-    return true;
 }

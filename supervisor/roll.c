@@ -8,9 +8,12 @@
  * Fails: the first process whose successor does not start ends it. What was not touched yet stays
  * as it is; what was stopped for a successor is started again at once, from the program that served
  * last, which is kept open for that; and after a reload everything goes back to the configuration
- * from before.
+ * from before (in_force.h).
  */
-#include "supervisor/internal.h"
+#include "supervisor/roll.h"
+
+#include "supervisor/fleet.h"
+#include "supervisor/in_force.h"
 
 static bool is_meant(const struct slot *slot, const char *name)
 {
@@ -39,14 +42,6 @@ void roll_begin(struct supervisor *s)
     *s->roll_error = '\0';
 }
 
-void roll_cancel(struct supervisor *s)
-{
-    if (s->rolling)
-        snprintf(s->roll_error, sizeof s->roll_error, "everything is stopping");
-    s->rolling = false;
-    reload_settle(s);
-}
-
 /* Forgets what was not begun. A process that was to be added is started as ever, later. */
 static void forget_plan(struct supervisor *s)
 {
@@ -72,7 +67,7 @@ static void bring_back(struct slot *slot, uint64_t now_ms)
     slot->plan_serial = slot->starts;
 }
 
-static void give_up(struct supervisor *s, struct slot *failed, uint64_t now_ms)
+static void give_up_plan(struct supervisor *s, struct slot *failed, uint64_t now_ms)
 {
     size_t len = strlen(s->roll_error);
     snprintf(s->roll_error + len, sizeof s->roll_error - len, "%s%s: %s", len > 0 ? "; " : "",
@@ -82,7 +77,7 @@ static void give_up(struct supervisor *s, struct slot *failed, uint64_t now_ms)
         return;
     }
     forget_plan(s);
-    bool reloaded = reload_go_back(s, now_ms);
+    bool reloaded = in_force_go_back(s, now_ms);
     s->going_back = true;
     if (failed->role && failed->plan != SLOT_TO_LEAVE)
         bring_back(failed, now_ms);
@@ -91,7 +86,7 @@ static void give_up(struct supervisor *s, struct slot *failed, uint64_t now_ms)
              reloaded ? "; the configuration from before is in force again" : "");
 }
 
-static void begin(struct supervisor *s, struct slot *slot, uint64_t now_ms)
+static void begin_slot(struct supervisor *s, struct slot *slot, uint64_t now_ms)
 {
     slot->plan_serial = slot->starts;
     slot->plan = SLOT_RESTARTING;
@@ -100,7 +95,7 @@ static void begin(struct supervisor *s, struct slot *slot, uint64_t now_ms)
         slot->waiting = true;
         slot->start_at_ms = now_ms;
     } else if (slot->role->worker) {
-        supervisor_start(s, slot, true, now_ms);
+        fleet_start(s, slot, true, now_ms);
     } else {
         slot_stop_child(slot_child(slot), RUN_STOP_ONE,
                         now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
@@ -108,7 +103,7 @@ static void begin(struct supervisor *s, struct slot *slot, uint64_t now_ms)
 }
 
 /* Whether nothing else of the slot is under way. */
-static bool is_free(struct slot *slot)
+static bool is_idle(struct slot *slot)
 {
     bool alone = slot_other(slot)->state == CHILD_NONE;
     return alone && (slot_ready(slot) || slot_child(slot)->state == CHILD_NONE);
@@ -117,8 +112,8 @@ static bool is_free(struct slot *slot)
 /* Takes a slot a step further. True when the next slot's turn has come. */
 static bool step_slot(struct supervisor *s, struct slot *slot, uint64_t now_ms)
 {
-    if (slot->plan == SLOT_TO_RESTART && is_free(slot))
-        begin(s, slot, now_ms);
+    if (slot->plan == SLOT_TO_RESTART && is_idle(slot))
+        begin_slot(s, slot, now_ms);
     if (slot->plan == SLOT_RESTARTING && slot_ready(slot) &&
         slot_child(slot)->serial > slot->plan_serial)
         slot->plan = SLOT_NO_PLAN;
@@ -126,7 +121,7 @@ static bool step_slot(struct supervisor *s, struct slot *slot, uint64_t now_ms)
 }
 
 /* Whether those that leave are gone. They go first: their numbers may mean nothing afterwards. */
-static bool left(struct supervisor *s)
+static bool leavers_gone(struct supervisor *s)
 {
     struct slot *slot;
     bool gone = true;
@@ -161,7 +156,7 @@ static bool step_all(struct supervisor *s, uint64_t now_ms)
     {
         bool done = step_slot(s, slot, now_ms);
         if (slot->plan == SLOT_RESTART_FAILED) {
-            give_up(s, slot, now_ms);
+            give_up_plan(s, slot, now_ms);
             return step_all(s, now_ms); /* at most once for each slot */
         }
         if (!done)
@@ -172,9 +167,9 @@ static bool step_all(struct supervisor *s, uint64_t now_ms)
 
 void roll_step(struct supervisor *s, uint64_t now_ms)
 {
-    if (!s->rolling || !left(s) || !step_all(s, now_ms) || !left(s))
+    if (!s->rolling || !leavers_gone(s) || !step_all(s, now_ms) || !leavers_gone(s))
         return;
-    reload_settle(s);
+    in_force_settle(s);
     if (!any_draining(s))
         s->rolling = false;
 }

@@ -1,11 +1,12 @@
 /*
- * roster - see internal.h: keeps proto/run/roster.h up to date. The supervisor.
+ * roster - see roster.h. The supervisor. It writes only when a process or its state has changed.
  */
+#include "supervisor/roster.h"
+
 #include <unistd.h>
 
 #include "proto/base/clock.h"
 #include "proto/run/roster.h"
-#include "supervisor/internal.h"
 
 static uint64_t wall_of(uint64_t at_ms, uint64_t now_ms)
 {

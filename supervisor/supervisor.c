@@ -22,11 +22,15 @@
 
 #include "proto/base/clock.h"
 #include "supervisor/announce.h"
+#include "supervisor/command.h"
 #include "supervisor/epoch.h"
-#include "supervisor/internal.h"
+#include "supervisor/fleet.h"
+#include "supervisor/keep.h"
 #include "supervisor/limits.h"
 #include "supervisor/notify.h"
 #include "supervisor/prepare.h"
+#include "supervisor/roll.h"
+#include "supervisor/roster.h"
 
 enum {
     EVENTS_MAX = 64,
@@ -35,60 +39,8 @@ enum {
     LATE_MS = 1000,       /* the loop itself was stopped or starved for this long */
 };
 
-enum source { FROM_SIGNALS, FROM_STATUS, FROM_LOG, FROM_CTL, FROM_RUN_DIR };
-
 /* One per process: too large for a stack that should stay small. */
 static struct supervisor supervisor;
-
-/* Who an event is for: slot and lane, or the index of a control connection. */
-static uint64_t token(enum source source, unsigned slot, unsigned lane)
-{
-    return (uint64_t)source << 32 | slot << 8 | lane;
-}
-
-struct slot *supervisor_slot(struct supervisor *s, const struct role *role, unsigned number)
-{
-    struct slot *slot = s->slots;
-    for (const struct role *before = roles; before < role; before++)
-        slot += before->limit;
-    return slot + number;
-}
-
-static enum status watch(struct supervisor *s, int fd, uint64_t data)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = data};
-    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? STATUS_OK : STATUS_INTERNAL;
-}
-
-/* ---- Stopping ---- */
-
-static void stop_slots(struct supervisor *s, bool workers, uint64_t kill_at_ms)
-{
-    struct slot *slot;
-    EACH_SLOT(s, slot)
-    {
-        if (slot->role->worker == workers)
-            slot_stop(slot, RUN_STOP_SERVICE, kill_at_ms);
-    }
-}
-
-static void enter_stop(struct supervisor *s, enum phase phase, uint64_t now_ms)
-{
-    s->phase = phase;
-    stop_slots(s, phase == STOP_WORKERS, now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
-}
-
-void supervisor_stop(struct supervisor *s, int exit_code, uint64_t now_ms)
-{
-    if (s->phase >= STOP_WORKERS)
-        return;
-    notify_send("STOPPING=1\nSTATUS=stopping");
-    s->exit_code = exit_code;
-    s->told_at_ms = now_ms;
-    roll_cancel(s);
-    shared_stop_listening(&s->shared);
-    enter_stop(s, STOP_WORKERS, now_ms);
-}
 
 static void kill_all(struct supervisor *s)
 {
@@ -103,18 +55,7 @@ static void kill_all(struct supervisor *s)
     }
 }
 
-static bool any_alive(struct supervisor *s, bool workers)
-{
-    struct slot *slot;
-    EACH_SLOT(s, slot)
-    {
-        if (slot->role->worker == workers && slot_alive(slot))
-            return true;
-    }
-    return false;
-}
-
-/* ---- Starting ---- */
+/* ---- Phases ---- */
 
 /* Draining workers still need their stores; else nothing is started while stopping. */
 static bool may_start(const struct supervisor *s, const struct slot *slot)
@@ -124,52 +65,14 @@ static bool may_start(const struct supervisor *s, const struct slot *slot)
     return s->phase <= STOP_WORKERS;
 }
 
-/* Before the first readiness somebody looks on and should hear what is wrong, not wait. */
-static void judge_start(struct supervisor *s, struct slot *slot, int code, uint64_t now_ms)
-{
-    if (s->phase >= RUNNING || !policy_gives_up(slot->deaths, code)) {
-        slot_tell(slot, now_ms);
-        return;
-    }
-    log_error("%s cannot be started: %s", slot->name, slot->reason);
-    supervisor_stop(s, 1, now_ms);
-}
-
-void supervisor_start(struct supervisor *s, struct slot *slot, bool successor, uint64_t now_ms)
-{
-    unsigned i = (unsigned)(slot - s->slots);
-    struct child *child = successor ? slot_start_successor(slot, &s->world, now_ms)
-                                    : slot_start(slot, &s->world, now_ms);
-    if (!child) {
-        judge_start(s, slot, -1, now_ms);
-        return;
-    }
-    if (watch(s, child->status.fd, token(FROM_STATUS, i, child->lane)) != STATUS_OK ||
-        watch(s, child->log.fd, token(FROM_LOG, i, child->lane)) != STATUS_OK) {
-        log_error("%s cannot be watched: %s", slot->name, strerror(errno));
-        kill(child->pid, SIGKILL);
-    }
-}
-
 static void start_due(struct supervisor *s, uint64_t now_ms)
 {
     struct slot *slot;
     EACH_SLOT(s, slot)
     {
         if (slot->waiting && slot->start_at_ms <= now_ms && may_start(s, slot))
-            supervisor_start(s, slot, false, now_ms);
+            fleet_start(s, slot, false, now_ms);
     }
-}
-
-static bool all_ready(struct supervisor *s, bool workers)
-{
-    struct slot *slot;
-    EACH_SLOT(s, slot)
-    {
-        if (slot->role->worker == workers && !slot_ready(slot))
-            return false;
-    }
-    return true;
 }
 
 static void announce(const struct supervisor *s)
@@ -178,22 +81,20 @@ static void announce(const struct supervisor *s)
     notify_send("READY=1\nSTATUS=running");
 }
 
-/* ---- Phases ---- */
-
 static void advance(struct supervisor *s, uint64_t now_ms)
 {
-    if (s->phase == START_STORES && all_ready(s, false))
+    if (s->phase == START_STORES && fleet_all_ready(s, false))
         s->phase = START_WORKERS;
     roll_step(s, now_ms);
     command_step(s, now_ms);
     start_due(s, now_ms);
-    if (s->phase == START_WORKERS && all_ready(s, false) && all_ready(s, true)) {
+    if (s->phase == START_WORKERS && fleet_all_ready(s, false) && fleet_all_ready(s, true)) {
         s->phase = RUNNING;
         announce(s);
     }
-    if (s->phase == STOP_WORKERS && !any_alive(s, true))
-        enter_stop(s, STOP_STORES, now_ms);
-    if (s->phase == STOP_STORES && !any_alive(s, false) && !any_alive(s, true))
+    if (s->phase == STOP_WORKERS && !fleet_any_alive(s, true))
+        fleet_enter_stop(s, STOP_STORES, now_ms);
+    if (s->phase == STOP_STORES && !fleet_any_alive(s, false) && !fleet_any_alive(s, true))
         s->phase = DONE;
 }
 
@@ -206,7 +107,7 @@ static void reap_child(struct supervisor *s, pid_t pid, int wait_status, uint64_
             if (slot->child[lane].state == CHILD_NONE || slot->child[lane].pid != pid)
                 continue;
             int code = slot_ended(slot, lane, wait_status, s->phase >= RUNNING, now_ms);
-            judge_start(s, slot, code, now_ms);
+            fleet_judge_start(s, slot, code, now_ms);
             return;
         }
     }
@@ -248,7 +149,7 @@ static void take_signal(struct supervisor *s, int number, uint64_t now_ms)
     default:
         if (s->phase < STOP_WORKERS) {
             log_info("%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
-            supervisor_stop(s, 0, now_ms);
+            fleet_stop(s, 0, now_ms);
         } else if (now_ms - s->told_at_ms >= SAME_SIGNAL_MS) {
             kill_all(s);
         }
@@ -275,7 +176,7 @@ static enum status open_signals(struct supervisor *s)
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (s->signal_fd < 0 || s->epoll_fd < 0)
         return STATUS_INTERNAL;
-    return watch(s, s->signal_fd, token(FROM_SIGNALS, 0, 0));
+    return fleet_watch(s, s->signal_fd, fleet_token(FROM_SIGNALS, 0, 0));
 }
 
 /* ---- The loop ---- */
@@ -401,18 +302,18 @@ static void fill_slots(struct supervisor *s)
     for (unsigned r = 0; r < ROLE_COUNT; r++)
         for (unsigned i = 0; i < roles[r].limit; i++)
             if (roles[r].wanted(s->conf, i))
-                slot_init(supervisor_slot(s, &roles[r], i), &roles[r], s->conf, i);
+                slot_init(fleet_slot(s, &roles[r], i), &roles[r], s->conf, i);
 }
 
 static enum status open_ctl(struct supervisor *s, struct buffer *why)
 {
     s->ctl.epoll_fd = s->epoll_fd;
-    s->ctl.token = token(FROM_CTL, 0, 0);
+    s->ctl.token = fleet_token(FROM_CTL, 0, 0);
     s->ctl.handler = command_take;
     s->ctl.context = s;
     if (keep_open(s, clock_ms(), why) != STATUS_OK)
         return STATUS_UNAVAILABLE;
-    if (s->keep.fd >= 0 && watch(s, s->keep.fd, token(FROM_RUN_DIR, 0, 0)) != STATUS_OK)
+    if (s->keep.fd >= 0 && fleet_watch(s, s->keep.fd, fleet_token(FROM_RUN_DIR, 0, 0)) != STATUS_OK)
         log_warn("run_dir cannot be watched: %s", strerror(errno));
     return STATUS_OK;
 }

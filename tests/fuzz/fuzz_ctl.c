@@ -14,7 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "supervisor/internal.h"
+#include "supervisor/command.h"
+#include "supervisor/fleet.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -54,7 +55,7 @@ static void reset(void)
     for (unsigned r = 0; r < ROLE_COUNT; r++)
         for (unsigned i = 0; i < roles[r].limit; i++)
             if (roles[r].wanted(&conf, i)) {
-                struct slot *slot = supervisor_slot(&s, &roles[r], i);
+                struct slot *slot = fleet_slot(&s, &roles[r], i);
                 slot_init(slot, &roles[r], &conf, i);
                 slot->waiting = false;
                 snprintf(slot->reason, sizeof slot->reason, "\x9b\"\\\xc3\xa9\xff\n\xe2\x80\xae");
