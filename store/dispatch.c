@@ -28,7 +28,7 @@ struct dispatch {
     uint64_t *applied; /* per channel: what a predecessor had applied but may not have answered */
     struct suspects *suspects; /* per channel */
     unsigned suspected;        /* channels that have some */
-    struct channel_submission submission;
+    struct channel_taken submission;
     unsigned cost;     /* of the turn so far, see COST_BYTES */
     uint64_t until_ns; /* the turn's end; 0: not known yet */
     unsigned attempt;  /* how many stores have tried what is handed over now */
@@ -98,18 +98,18 @@ static void refuse(struct dispatch *dispatch, const struct engine_call *call, en
 /* ---- Submissions ---- */
 
 /* Whether the lengths fit the slot and the limits. */
-static bool is_sane(const struct dispatch *dispatch, const struct channel_submission *submission)
+static bool is_sane(const struct dispatch *dispatch, const struct channel_taken *submission)
 {
-    size_t room = sizeof submission->payload;
     bool bulk = submission->flags & CHANNEL_BULK;
     return op_info((enum op)submission->op) && submission->key_len >= 1 &&
            submission->key_len <= KEY_MAX && submission->value_len <= dispatch->max_value &&
-           (bulk || submission->value_len <= room - submission->key_len);
+           (bulk || submission->key_len + submission->value_len <= submission->room) &&
+           submission->namespace == 0;
 }
 
 /* The value of a submission, staged or inline. False when a staged one is not there (any more). */
 static bool value_of(struct dispatch *dispatch, uint32_t channel,
-                     const struct channel_submission *submission, struct bytes *value_r)
+                     const struct channel_taken *submission, struct bytes *value_r)
 {
     if (!(submission->flags & CHANNEL_BULK)) {
         *value_r = (struct bytes){submission->payload + submission->key_len, submission->value_len};
@@ -152,7 +152,7 @@ static bool is_late(struct dispatch *dispatch, uint64_t deadline_ns)
 
 static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequence)
 {
-    const struct channel_submission *submission = &dispatch->submission;
+    const struct channel_taken *submission = &dispatch->submission;
     struct engine_call call = {
         .channel = channel, .sequence = sequence, .deadline_ns = submission->deadline_ns};
 
@@ -166,6 +166,7 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
     bool was_applied = sequence < dispatch->applied[channel];
     call.request = (struct request){
         .op = (enum op)submission->op,
+        .namespace = submission->namespace,
         .key = {submission->payload, submission->key_len},
         .number = submission->number,
         .expiry_ms = submission->expiry_ms,
@@ -198,7 +199,7 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
 
 static void give_up(struct dispatch *dispatch, uint32_t channel, uint64_t sequence)
 {
-    const struct channel_submission *submission = &dispatch->submission;
+    const struct channel_taken *submission = &dispatch->submission;
     const struct op_info *info = op_info((enum op)submission->op);
     bool unknown = sequence < dispatch->applied[channel] || !dispatch->ops->applied;
     struct engine_call call = {.channel = channel, .sequence = sequence};

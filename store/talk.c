@@ -116,7 +116,7 @@ static bool acceptable(const struct talk *talk, const Strato__Control__Hello *he
     char name[RUN_NAME_MAX];
     if (hello->link_version != LINK_VERSION) {
         snprintf(why, why_size, mismatch, "link", hello->link_version, me, LINK_VERSION);
-    } else if (hello->channel_version != CHANNEL_VERSION) {
+    } else if (!channel_knows(hello->channel_version)) {
         snprintf(why, why_size, mismatch, "channel", hello->channel_version, me, CHANNEL_VERSION);
     } else if (hello->arena_version != ARENA_VERSION) {
         snprintf(why, why_size, mismatch, "arena", hello->arena_version, me, ARENA_VERSION);

@@ -105,6 +105,7 @@ enum { KV_GET_PROBE = 1 };
  */
 struct request {
     enum op op;
+    uint16_t namespace; /* 0: the one that everything is in yet */
     struct bytes key;   /* 1 to KEY_MAX bytes */
     struct bytes value; /* value of CacheSet and KVPut, item of SetAdd and SetRemove */
     int64_t number;     /* amount of CounterIncrement; 0 or 1 for FlagSet; KV_GET_PROBE */

@@ -60,7 +60,7 @@ bool channel_make_secret(struct channel_memory *memory)
 void channel_lay_out(struct channel_memory *memory)
 {
     channel_make_secret(memory);
-    memory->version = CHANNEL_VERSION;
+    memory->version = CHANNEL_VERSION_SHORT;
     memory->slots = CHANNEL_SLOTS;
     memory->slot_size = CHANNEL_SLOT_SIZE;
     memory->reserved = 0;
@@ -69,10 +69,15 @@ void channel_lay_out(struct channel_memory *memory)
     memory->check = channel_check(memory);
 }
 
+bool channel_knows(unsigned version)
+{
+    return version >= CHANNEL_VERSION_SHORT && version <= CHANNEL_VERSION;
+}
+
 static bool is_ours(const struct channel_memory *memory)
 {
     return memcmp(memory->magic, CHANNEL_MAGIC, sizeof memory->magic) == 0 &&
-           memory->version == CHANNEL_VERSION && memory->slots == CHANNEL_SLOTS &&
+           channel_knows(memory->version) && memory->slots == CHANNEL_SLOTS &&
            memory->slot_size == CHANNEL_SLOT_SIZE && memory->reserved == 0;
 }
 
@@ -129,9 +134,9 @@ struct channel_memory *channel_map(int fd, bool store, char *reason, size_t reas
     if (!is_usable(memory, store, fd)) {
         snprintf(reason, reason_size,
                  "the channel has version %u with %u slots of %u bytes, this program needs "
-                 "version %d with %d of %d",
-                 memory->version, memory->slots, memory->slot_size, CHANNEL_VERSION, CHANNEL_SLOTS,
-                 CHANNEL_SLOT_SIZE);
+                 "version %d to %d with %d of %d",
+                 memory->version, memory->slots, memory->slot_size, CHANNEL_VERSION_SHORT,
+                 CHANNEL_VERSION, CHANNEL_SLOTS, CHANNEL_SLOT_SIZE);
         channel_unmap(&memory);
     }
     return memory;
@@ -237,6 +242,26 @@ struct channel_submission *channel_worker_slot(struct channel_worker *worker, ui
         return NULL;
     *sequence_r = worker->submitted;
     return &worker->memory->submissions[worker->submitted & SLOT_MASK];
+}
+
+/* From now on only programs that know long heads may open the channel. */
+static void raise_version(struct channel_memory *memory)
+{
+    if (memory->version == CHANNEL_VERSION)
+        return;
+    memory->version = CHANNEL_VERSION;
+    memory->check = channel_check(memory);
+}
+
+uint8_t *channel_worker_lengthen(struct channel_worker *worker, struct channel_submission *slot,
+                                 uint16_t op, uint16_t namespace)
+{
+    const struct channel_long_head head = {.op = op, .namespace = namespace};
+    raise_version(worker->memory);
+    slot->op = OP_NONE;
+    slot->flags |= CHANNEL_LONG;
+    memcpy(slot->payload, &head, sizeof head);
+    return slot->payload + sizeof head;
 }
 
 void channel_worker_commit(struct channel_worker *worker)
@@ -383,21 +408,40 @@ static bool is_takeable(const struct channel_store *store, uint64_t submitted)
     return submitted - store->taken - 1 < CHANNEL_SLOTS && store->taken - consumed < CHANNEL_SLOTS;
 }
 
+/* Takes the long head off. */
+static void take_long_head(const struct channel_submission *slot, struct channel_taken *taken_r)
+{
+    struct channel_long_head head;
+    memcpy(&head, slot->payload, sizeof head);
+    bool good = taken_r->short_op == OP_NONE && head.reserved == 0;
+    taken_r->op = good ? head.op : OP_NONE;
+    taken_r->namespace = head.namespace;
+    taken_r->room = sizeof slot->payload - sizeof head;
+}
+
+void channel_copy(const struct channel_submission *slot, struct channel_taken *taken_r)
+{
+    memcpy(taken_r, slot, offsetof(struct channel_taken, payload));
+    taken_r->op = taken_r->short_op;
+    taken_r->namespace = 0;
+    taken_r->room = sizeof slot->payload;
+    if (taken_r->flags & CHANNEL_LONG)
+        take_long_head(slot, taken_r);
+    size_t inline_len =
+        (size_t)taken_r->key_len + (taken_r->flags & CHANNEL_BULK ? 0 : taken_r->value_len);
+    if (inline_len <= taken_r->room)
+        memcpy(taken_r->payload, slot->payload + sizeof slot->payload - taken_r->room, inline_len);
+}
+
 bool channel_store_copy(struct channel_store *store, uint64_t submitted,
-                        struct channel_submission *submission_r, uint64_t *sequence_r)
+                        struct channel_taken *taken_r, uint64_t *sequence_r)
 {
     struct channel_memory *memory = store->memory;
     if (!is_takeable(store, submitted)) {
         mend(store);
         return false;
     }
-    const struct channel_submission *slot = &memory->submissions[store->taken & SLOT_MASK];
-    const size_t head = offsetof(struct channel_submission, payload);
-    memcpy(submission_r, slot, head);
-    size_t inline_len = (size_t)submission_r->key_len +
-                        (submission_r->flags & CHANNEL_BULK ? 0 : submission_r->value_len);
-    if (inline_len <= sizeof slot->payload)
-        memcpy(submission_r->payload, slot->payload, inline_len);
+    channel_copy(&memory->submissions[store->taken & SLOT_MASK], taken_r);
     *sequence_r = store->taken++;
     return true;
 }

@@ -34,6 +34,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "proto/base/op.h"
@@ -41,7 +42,11 @@
 #define CHANNEL_MAGIC "STRCHAN" /* with its NUL eight bytes */
 
 enum {
-    CHANNEL_VERSION = 1,
+    /* What a channel is laid out with: every slot's head is the short one. Release 0.2.0 knows no
+     * other. */
+    CHANNEL_VERSION_SHORT = 1,
+    /* The newest. A worker sets it before it writes the first long head. */
+    CHANNEL_VERSION = 2,
     CHANNEL_SLOTS = 512, /* per ring; a power of two */
     CHANNEL_SLOT_SIZE = 1024,
     CHANNEL_HITS = 64,      /* slots of the sampled-hits ring; a power of two */
@@ -56,6 +61,10 @@ enum channel_flags {
     CHANNEL_BULK = 1,
     /* completion: the request ended its store twice and is not tried again. */
     CHANNEL_GIVEN_UP = 2,
+    /* submission: the worker has no use for the value of the answer. */
+    CHANNEL_NO_VALUE = 8,
+    /* submission: a channel_long_head comes before the payload, and says what op and more is. */
+    CHANNEL_LONG = 0x80,
 };
 
 struct channel_submission {
@@ -70,6 +79,33 @@ struct channel_submission {
     uint8_t payload[CHANNEL_SLOT_SIZE - 40]; /* key, then the value unless CHANNEL_BULK */
 };
 _Static_assert(sizeof(struct channel_submission) == CHANNEL_SLOT_SIZE, "slot layout");
+
+/* For an operation over 255 or in a namespace but 0. The slot's own op is then OP_NONE, so that a
+ * store of version 1 refuses what it would misread. */
+struct channel_long_head {
+    uint16_t op;
+    uint16_t namespace;
+    uint32_t reserved; /* 0 */
+};
+
+/* A submission as the store has copied it, whatever its head was. Begins as the slot does. */
+struct channel_taken {
+    uint64_t deadline_ns;
+    uint64_t expiry_ms;
+    int64_t number;
+    uint64_t bulk_id;
+    uint32_t value_len;
+    uint16_t key_len;
+    uint8_t short_op; /* use op */
+    uint8_t flags;
+    uint8_t payload[CHANNEL_SLOT_SIZE - 40];
+    uint16_t op;
+    uint16_t namespace;
+    uint16_t room; /* how many bytes key and inline value may have together */
+};
+_Static_assert(offsetof(struct channel_taken, payload) ==
+                   offsetof(struct channel_submission, payload),
+               "a short head is copied as it is");
 
 struct channel_completion {
     uint64_t sequence; /* of the submission it answers */
@@ -147,6 +183,11 @@ void channel_unmap(struct channel_memory **memory);
  * it had applied for another channel of this number. */
 bool channel_is_raw(const struct channel_memory *memory);
 void channel_lay_out(struct channel_memory *memory);
+/* Whether this program can read a channel of that version. */
+bool channel_knows(unsigned version);
+/* Copies a submission from its slot, which its worker can still change. What makes no sense has an
+ * op that does not exist. */
+void channel_copy(const struct channel_submission *slot, struct channel_taken *taken_r);
 /* What the header's check must be. */
 uint64_t channel_check(const struct channel_memory *memory);
 /* Gives a channel its secret if it has none; false when it had one. The store, before it listens.
@@ -171,6 +212,19 @@ void channel_worker_open(struct channel_worker *worker, struct channel_memory *m
 /* The next free submission slot, or NULL when CHANNEL_SLOTS requests are under way. Fill it, then
  * call channel_worker_commit(). *sequence_r is the number it will have. */
 struct channel_submission *channel_worker_slot(struct channel_worker *worker, uint64_t *sequence_r);
+/* Whether a request needs the long head, and how many bytes its key and inline value may have. */
+static inline bool channel_is_long(unsigned op, unsigned namespace)
+{
+    return op > UINT8_MAX || namespace != 0;
+}
+static inline size_t channel_room(unsigned op, unsigned namespace)
+{
+    return sizeof(((struct channel_submission *)0)->payload) -
+           (channel_is_long(op, namespace) ? sizeof(struct channel_long_head) : 0);
+}
+/* Puts the long head into a slot whose flags are set. Returns where its payload begins. */
+uint8_t *channel_worker_lengthen(struct channel_worker *worker, struct channel_submission *slot,
+                                 uint16_t op, uint16_t namespace);
 void channel_worker_commit(struct channel_worker *worker);
 
 /* For channel_worker_flush() alone. */
@@ -213,15 +267,14 @@ void channel_store_open(struct channel_store *store, struct channel_memory *memo
 
 /* For channel_store_take() alone: there is something to take, or nonsense. */
 bool channel_store_copy(struct channel_store *store, uint64_t submitted,
-                        struct channel_submission *submission_r, uint64_t *sequence_r);
+                        struct channel_taken *taken_r, uint64_t *sequence_r);
 /* Copies the next submission out. False when there is none, or when the worker has not consumed
  * enough completions for another to be written. */
-static inline bool channel_store_take(struct channel_store *store,
-                                      struct channel_submission *submission_r, uint64_t *sequence_r)
+static inline bool channel_store_take(struct channel_store *store, struct channel_taken *taken_r,
+                                      uint64_t *sequence_r)
 {
     uint64_t submitted = atomic_load_explicit(&store->memory->submitted, memory_order_acquire);
-    return submitted != store->taken &&
-           channel_store_copy(store, submitted, submission_r, sequence_r);
+    return submitted != store->taken && channel_store_copy(store, submitted, taken_r, sequence_r);
 }
 
 /* The slot for the next completion, in order of taking; fill all but sequence, then publish it with

@@ -30,10 +30,11 @@ static void show_header(const struct rings *rings)
     show_number(to, "slot size", memory->slot_size);
     if (memcmp(memory->magic, CHANNEL_MAGIC, sizeof memory->magic) != 0)
         report_trouble(rings->report, "the header does not begin with %s", CHANNEL_MAGIC);
-    else if (memory->version != CHANNEL_VERSION || memory->slots != CHANNEL_SLOTS ||
+    else if (!channel_knows(memory->version) || memory->slots != CHANNEL_SLOTS ||
              memory->slot_size != CHANNEL_SLOT_SIZE)
-        report_trouble(rings->report, "this program knows version %d with %d slots of %d bytes",
-                       CHANNEL_VERSION, CHANNEL_SLOTS, CHANNEL_SLOT_SIZE);
+        report_trouble(rings->report,
+                       "this program knows version %d to %d with %d slots of %d bytes",
+                       CHANNEL_VERSION_SHORT, CHANNEL_VERSION, CHANNEL_SLOTS, CHANNEL_SLOT_SIZE);
 }
 
 static bool make_sense(const struct rings *rings)
@@ -67,18 +68,22 @@ static const char *op_name(unsigned op)
     return info ? info->name : "no operation";
 }
 
-static const struct channel_submission *submission_at(const struct rings *rings, uint64_t sequence)
+static void copy_submission(const struct rings *rings, uint64_t sequence,
+                            struct channel_taken *taken_r)
 {
-    return &rings->memory->submissions[sequence % CHANNEL_SLOTS];
+    channel_copy(&rings->memory->submissions[sequence % CHANNEL_SLOTS], taken_r);
 }
 
 static void show_submission(const struct rings *rings, json_t *row, uint64_t sequence)
 {
-    const struct channel_submission *slot = submission_at(rings, sequence);
+    struct channel_taken taken, *slot = &taken;
+    copy_submission(rings, sequence, slot);
     uint64_t now = clock_ns();
-    size_t key_len = slot->key_len <= sizeof slot->payload ? slot->key_len : 0;
+    size_t value_len = slot->flags & CHANNEL_BULK ? 0 : slot->value_len;
+    size_t key_len = slot->key_len + value_len <= slot->room ? slot->key_len : 0;
     show_number(row, "sequence", sequence);
     show_text(row, "operation", "%s", op_name(slot->op));
+    show_number(row, "namespace", slot->namespace);
     show_number(row, "value bytes", slot->value_len);
     show_signed(row, "number", slot->number);
     show_flag(row, "staged", slot->flags & CHANNEL_BULK);
@@ -90,12 +95,17 @@ static void show_submission(const struct rings *rings, json_t *row, uint64_t seq
 
 static void show_waiting(const struct rings *rings)
 {
-    uint64_t waiting = rings->submitted - rings->completed, by_op[UINT8_MAX + 1] = {0};
+    static uint16_t by_op[UINT16_MAX + 1];
+    uint64_t waiting = rings->submitted - rings->completed;
+    struct channel_taken taken;
+    memset(by_op, 0, sizeof by_op);
     json_t *sums = show_array(rings->report->root, "waiting for the store");
     json_t *rows = show_array(rings->report->root, "submissions");
-    for (uint64_t i = rings->completed; i != rings->submitted; i++)
-        by_op[submission_at(rings, i)->op]++;
-    for (unsigned op = 0; op <= UINT8_MAX; op++) {
+    for (uint64_t i = rings->completed; i != rings->submitted; i++) {
+        copy_submission(rings, i, &taken);
+        by_op[taken.op]++;
+    }
+    for (unsigned op = 0; op <= UINT16_MAX; op++) {
         if (by_op[op] == 0)
             continue;
         json_t *row = show_row(sums);

@@ -25,7 +25,7 @@ static void scribble(struct channel_memory *memory, const uint8_t *piece)
     uint64_t heads = offsetof(struct channel_memory, counters) / 8;
     uint64_t *word = (uint64_t *)memory + at % heads;
     struct channel_submission *slot = &memory->submissions[at % 4];
-    switch (piece[0] % 8) {
+    switch (piece[0] % 9) {
     case 0:
         *word = value;
         break;
@@ -47,6 +47,12 @@ static void scribble(struct channel_memory *memory, const uint8_t *piece)
         break;
     case 5: /* or not */
         memcpy((uint8_t *)slot + at / 4 % sizeof *slot, piece, PIECE / 2);
+        break;
+    case 8: /* with a long head, which is as good or not */
+        slot->op = (uint8_t)(value % 64 == 0);
+        slot->flags = (uint8_t)(CHANNEL_LONG | (value & 1));
+        *(struct channel_long_head *)slot->payload =
+            (struct channel_long_head){.op = value % 300, .namespace = value % 32 == 0};
         break;
     case 6:
         memory->submitted = memory->completed + value % 8;
@@ -95,7 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     bench_close(bench);
     run(data, 0, 0);
     for (size_t i = pieces / 2; i < pieces; i++)
-        if (data[i * PIECE] % 8 != 7)
+        if (data[i * PIECE] % 9 != 7)
             scribble(bench->memories[0], data + i * PIECE);
     bench_open(bench, &memory_engine);
     check_neighbour(&worker);

@@ -100,7 +100,7 @@ static void write_some(struct world *w, const uint8_t *data, size_t len)
 static void answer_all(struct world *w, enum status status, bool is_large)
 {
     static const char items[] = "\1\0a\3\0\"b\xff";
-    struct channel_submission submission;
+    struct channel_taken submission;
     uint64_t sequence;
     core_flush(&w->bench->core);
     while (channel_store_take(&w->bench->end, &submission, &sequence)) {

@@ -90,7 +90,7 @@ static void make_channel(struct image *image)
     channel_store_open(&store, memory, -1);
     for (int i = 0; i < 20; i++) {
         uint64_t sequence;
-        static struct channel_submission taken;
+        static struct channel_taken taken;
         struct channel_submission *slot = must(channel_worker_slot(&worker, &sequence));
         slot->op = (uint8_t)(1 + i % (OP_COUNT - 1));
         slot->key_len = 3;

@@ -235,9 +235,9 @@ static inline struct core_call make_call(enum op op, const char *key, struct byt
 }
 
 /* The store takes a submission, which must be there, and answers. */
-static inline struct channel_submission take(struct bench *bench)
+static inline struct channel_taken take(struct bench *bench)
 {
-    struct channel_submission submission;
+    struct channel_taken submission;
     uint64_t sequence;
     core_flush(&bench->core);
     assert_true(channel_store_take(&bench->end, &submission, &sequence));

@@ -69,7 +69,7 @@ static bool submit(struct channel_worker *worker, int64_t number)
 /* Takes one, answers it with its number doubled. */
 static bool answer(struct channel_store *store)
 {
-    struct channel_submission submission;
+    struct channel_taken submission;
     uint64_t sequence;
     if (!channel_store_take(store, &submission, &sequence))
         return false;
@@ -148,7 +148,7 @@ static void either_end_takes_up_where_its_predecessor_stopped(void **state)
     channel_worker_flush(&pair.worker);
     for (int i = 0; i < 4; i++)
         assert_true(answer(&pair.store));
-    struct channel_submission taken_and_lost;
+    struct channel_taken taken_and_lost;
     uint64_t sequence;
     assert_true(channel_store_take(&pair.store, &taken_and_lost, &sequence));
 
@@ -180,7 +180,7 @@ static void a_lying_worker_gets_nothing(void **state)
 {
     (void)state;
     struct pair pair = pair_new();
-    struct channel_submission submission;
+    struct channel_taken submission;
     uint64_t sequence;
     pair.memory->submitted = 1u << 30;
     assert_false(channel_store_take(&pair.store, &submission, &sequence));
@@ -192,6 +192,91 @@ static void a_lying_worker_gets_nothing(void **state)
     pair.memory->submissions[0].key_len = 65535;
     pair.memory->submissions[0].value_len = UINT32_MAX;
     assert_true(channel_store_take(&pair.store, &submission, &sequence)); /* lengths: dispatch's */
+    pair_free(&pair);
+}
+
+static struct channel_submission *fill_long(struct pair *pair, uint16_t op, uint16_t namespace)
+{
+    uint64_t sequence;
+    struct channel_submission *slot = channel_worker_slot(&pair->worker, &sequence);
+    assert_non_null(slot);
+    *slot = (struct channel_submission){.number = 5, .key_len = 3, .value_len = 2};
+    memcpy(channel_worker_lengthen(&pair->worker, slot, op, namespace), "keyva", 5);
+    channel_worker_commit(&pair->worker);
+    channel_worker_flush(&pair->worker);
+    return slot;
+}
+
+static void long_and_short_heads_stand_side_by_side(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    struct channel_taken taken;
+    uint64_t sequence;
+    assert_true(channel_is_long(256, 0) && channel_is_long(1, 1) && !channel_is_long(255, 0));
+    assert_int_equal(channel_room(255, 0), channel_room(256, 0) + 8);
+    fill_long(&pair, 0x1234, 0xfedc);
+    assert_true(submit(&pair.worker, 6));
+    channel_worker_flush(&pair.worker);
+    assert_true(channel_store_take(&pair.store, &taken, &sequence));
+    assert_int_equal(taken.op, 0x1234);
+    assert_int_equal(taken.namespace, 0xfedc);
+    assert_int_equal(taken.number, 5);
+    assert_int_equal(taken.room, channel_room(0x1234, 0));
+    assert_memory_equal(taken.payload, "keyva", 5);
+    assert_true(channel_store_take(&pair.store, &taken, &sequence));
+    assert_int_equal(taken.op, OP_KV_GET);
+    assert_int_equal(taken.namespace, 0);
+    assert_int_equal(taken.room, channel_room(OP_KV_GET, 0));
+    assert_memory_equal(taken.payload, "key", 3);
+    pair_free(&pair);
+}
+
+/* A store of 0.2.0 reads the short head alone: it must find no operation there. */
+static void an_older_store_refuses_a_long_head(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    const struct channel_submission *slot = fill_long(&pair, OP_KV_PUT, 1);
+    assert_int_equal(slot->op, OP_NONE);
+    pair_free(&pair);
+}
+
+static void a_long_head_that_makes_no_sense_is_no_operation(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    struct channel_taken taken;
+    uint64_t sequence;
+    fill_long(&pair, OP_KV_PUT, 0)->op = OP_KV_PUT; /* both heads name one */
+    fill_long(&pair, OP_KV_PUT, 0)->payload[7] = 1; /* reserved */
+    struct channel_submission *slot = fill_long(&pair, OP_KV_PUT, 0);
+    slot->key_len = 400;
+    slot->value_len = 984 - 400; /* as a short head would have room for */
+    for (int i = 0; i < 2; i++) {
+        assert_true(channel_store_take(&pair.store, &taken, &sequence));
+        assert_int_equal(taken.op, OP_NONE);
+    }
+    assert_true(channel_store_take(&pair.store, &taken, &sequence));
+    assert_true(taken.key_len + taken.value_len > taken.room);
+    pair_free(&pair);
+}
+
+/* Only what has been written decides who may open it: going back is possible until then. */
+static void the_first_long_head_raises_the_version(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    char reason[200];
+    assert_true(submit(&pair.worker, 1));
+    assert_int_equal(pair.memory->version, CHANNEL_VERSION_SHORT);
+    fill_long(&pair, 300, 0);
+    assert_int_equal(pair.memory->version, CHANNEL_VERSION);
+    assert_int_equal(pair.memory->check, channel_check(pair.memory));
+    struct channel_memory *again = channel_map(pair.fd, true, reason, sizeof reason);
+    assert_non_null(again);
+    assert_int_equal(again->version, CHANNEL_VERSION);
+    channel_unmap(&again);
     pair_free(&pair);
 }
 
@@ -254,6 +339,10 @@ int main(void)
         cmocka_unit_test(doorbells_ring_only_for_sleepers),
         cmocka_unit_test(either_end_takes_up_where_its_predecessor_stopped),
         cmocka_unit_test(a_lying_worker_gets_nothing),
+        cmocka_unit_test(long_and_short_heads_stand_side_by_side),
+        cmocka_unit_test(an_older_store_refuses_a_long_head),
+        cmocka_unit_test(a_long_head_that_makes_no_sense_is_no_operation),
+        cmocka_unit_test(the_first_long_head_raises_the_version),
         cmocka_unit_test(an_unknown_version_is_refused),
         cmocka_unit_test(what_is_mapped_is_reserved),
         cmocka_unit_test(hits_are_lossy_but_harmless),

@@ -440,6 +440,40 @@ static int be_quiet(void **state)
     return 0;
 }
 
+/* Submits with a long head, whatever the operation; answers the status. */
+static int ask_long(struct dispatch_bench *bench, struct channel_worker *worker, uint16_t op,
+                    uint16_t namespace, uint32_t value_len)
+{
+    uint64_t sequence;
+    struct channel_submission *slot = channel_worker_slot(worker, &sequence);
+    *slot = (struct channel_submission){.key_len = 4, .value_len = value_len, .number = 1};
+    memcpy(channel_worker_lengthen(worker, slot, op, namespace), "long", 4);
+    channel_worker_commit(worker);
+    channel_worker_flush(worker);
+    dispatch_round(bench->dispatch);
+    int status = channel_worker_peek(worker)->status;
+    channel_worker_release(worker);
+    return status;
+}
+
+static void a_long_head_is_carried_out_and_bounded(void **state)
+{
+    (void)state;
+    struct dispatch_bench *bench = bench_make();
+    struct channel_worker worker;
+    uint32_t room = (uint32_t)channel_room(256, 0) - 4;
+    bench_open(bench, &memory_engine);
+    channel_worker_open(&worker, bench->memories[0], RUN_FD_CHANNEL + 1);
+    assert_int_equal(ask_long(bench, &worker, OP_KV_GET, 0, 0), STATUS_NOT_FOUND);
+    assert_int_equal(ask_long(bench, &worker, OP_KV_PUT, 0, room), STATUS_OK);
+    assert_int_equal(ask_long(bench, &worker, OP_KV_GET, 0, 0), STATUS_OK);
+    assert_int_equal(ask_long(bench, &worker, OP_KV_PUT, 0, room + 1), STATUS_INVALID);
+    assert_int_equal(ask_long(bench, &worker, OP_KV_PUT + 256, 0, 0), STATUS_INVALID);
+    assert_int_equal(ask_long(bench, &worker, OP_KV_PUT, 1, 0), STATUS_INVALID);
+    bench_close(bench);
+    bench_free(bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +482,7 @@ int main(void)
         cmocka_unit_test(damage_while_both_are_down),
         cmocka_unit_test(a_damaged_header_costs_nothing),
         cmocka_unit_test(a_channel_of_0_2_0_is_taken_over),
+        cmocka_unit_test(a_long_head_is_carried_out_and_bounded),
         cmocka_unit_test(a_ring_that_makes_no_sense_lets_the_store_sleep),
         cmocka_unit_test(a_hostile_worker_harms_only_itself),
         cmocka_unit_test(a_request_that_ends_the_store_twice_is_given_up),

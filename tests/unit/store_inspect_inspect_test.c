@@ -243,7 +243,7 @@ static void use(void)
 {
     struct channel_worker worker;
     struct channel_store store;
-    static struct channel_submission taken;
+    static struct channel_taken taken;
     uint64_t sequence;
     channel_worker_open(&worker, channel, -1);
     channel_store_open(&store, channel, -1);

@@ -149,7 +149,7 @@ static void *serve(void *argument)
 {
     struct channel_race *race = argument;
     struct channel_store store;
-    struct channel_submission submission;
+    struct channel_taken submission;
     uint64_t sequence;
     channel_store_open(&store, &race->memory, race->worker_bell);
     for (;;) {

@@ -32,7 +32,7 @@ static void test_staged(void **state)
     assert_false(core_start(&bench->core, &call));
     assert_int_equal(bench->store.submitted, 0);
     end_job(STATUS_OK, "");
-    struct channel_submission submission = take(bench);
+    struct channel_taken submission = take(bench);
     assert_int_equal(submission.flags, CHANNEL_BULK);
     assert_int_equal(submission.bulk_id, last_bulk_id);
     assert_int_equal(submission.value_len, sizeof large);
@@ -122,7 +122,7 @@ static void test_lost_answer(void **state)
     answer(bench, STATUS_OK, 0, "", CHANNEL_BULK);
     poll_at(bench, clock_ns());
     end_job(STATUS_NOT_FOUND, "");
-    struct channel_submission submission = take(bench);
+    struct channel_taken submission = take(bench);
     assert_int_equal(submission.op, OP_SET_GET);
     assert_int_equal(submission.value_len, 0);
     answer(bench, STATUS_OK, 0, "items", 0);

@@ -9,7 +9,7 @@ static void test_inline(void **state)
     struct core_call call = make_call(OP_KV_PUT, "key", bytes_of("value"));
     assert_false(core_start(&bench->core, &call));
     assert_int_equal(core_open_calls(&bench->core), 1);
-    struct channel_submission submission = take(bench);
+    struct channel_taken submission = take(bench);
     assert_int_equal(submission.op, OP_KV_PUT);
     assert_int_equal(submission.key_len, 3);
     assert_int_equal(submission.value_len, 5);
@@ -22,6 +22,33 @@ static void test_inline(void **state)
     assert_ptr_equal(last_done, &call);
     assert_int_equal(last_status, STATUS_OK);
     assert_int_equal(call.reply.revision, 7);
+}
+
+/* The room that a long head leaves is 8 bytes less: what then does not fit is staged. */
+static void test_namespace(void **state)
+{
+    struct bench *bench = *state;
+    struct core_call call = make_call(OP_KV_PUT, "key", bytes_of("value"));
+    call.request.namespace = 7;
+    assert_false(core_start(&bench->core, &call));
+    struct channel_taken submission = take(bench);
+    assert_int_equal(submission.op, OP_KV_PUT);
+    assert_int_equal(submission.namespace, 7);
+    assert_memory_equal(submission.payload, "keyvalue", 8);
+    answer(bench, STATUS_OK, 0, "", 0);
+    poll_at(bench, clock_ns());
+    assert_int_equal(last_status, STATUS_OK);
+
+    static uint8_t value[CHANNEL_SLOT_SIZE];
+    call = make_call(OP_KV_PUT, "key", (struct bytes){value, channel_room(OP_KV_PUT, 0) - 3});
+    assert_false(core_start(&bench->core, &call));
+    assert_int_equal(take(bench).flags, 0);
+    answer(bench, STATUS_OK, 0, "", 0);
+    poll_at(bench, clock_ns());
+    call.request.namespace = 7;
+    assert_false(core_start(&bench->core, &call));
+    assert_int_equal(call.state.phase, PHASE_STAGING);
+    core_cancel(&bench->core, &call);
 }
 
 static void test_forwarded_read(void **state)
@@ -51,7 +78,7 @@ static void test_full_ring(void **state)
     for (int i = 0; i < COUNT; i++) {
         if (i == CHANNEL_SLOTS + 1)
             continue;
-        struct channel_submission submission = take(bench);
+        struct channel_taken submission = take(bench);
         assert_int_equal(submission.number, i);
         answer(bench, STATUS_OK, i, "", 0);
         poll_at(bench, clock_ns());
@@ -186,6 +213,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BENCH_TEST(test_inline),
+        BENCH_TEST(test_namespace),
         BENCH_TEST(test_forwarded_read),
         BENCH_TEST(test_full_ring),
         BENCH_TEST(test_deadline),

@@ -166,7 +166,7 @@ static bool answer(struct core *core, struct core_call *call, enum status status
 void core_enter(struct core *core, struct core_store *store, struct core_call *call)
 {
     call->state.store = store;
-    call->state.op = (uint8_t)call->request.op;
+    call->state.op = (uint16_t)call->request.op;
     deadlines_add(&core->deadlines, call);
     if (call == &store->probe)
         core->probes++;

@@ -53,7 +53,7 @@ struct core_call {
         uint32_t timer; /* place in the deadlines, counted from 1; 0: none */
         uint8_t phase;
         bool given_up; /* by the store, which it ended twice */
-        uint8_t op;    /* as submitted: a lost answer of SetAdd is asked for again as SetGet */
+        uint16_t op;   /* as submitted: a lost answer of SetAdd is asked for again as SetGet */
     } state;
 };
 

@@ -41,7 +41,7 @@ static struct bytes value_of(const struct core_call *call)
 
 static bool fits_slot(const struct core_call *call)
 {
-    size_t room = sizeof(((struct channel_submission *)0)->payload);
+    size_t room = channel_room(call->state.op, call->request.namespace);
     return call->request.key.len + value_of(call).len <= room;
 }
 
@@ -55,11 +55,15 @@ static void fill(struct channel_submission *slot, const struct core_call *call)
     slot->bulk_id = call->state.bulk_id;
     slot->value_len = (uint32_t)value.len;
     slot->key_len = (uint16_t)request->key.len;
-    slot->op = call->state.op;
+    slot->op = (uint8_t)call->state.op;
     slot->flags = call->state.bulk_id ? CHANNEL_BULK : 0;
-    memcpy(slot->payload, request->key.data, request->key.len);
+    uint8_t *payload = slot->payload;
+    if (channel_is_long(call->state.op, request->namespace))
+        payload = channel_worker_lengthen(&call->state.store->channel, slot, call->state.op,
+                                          request->namespace);
+    memcpy(payload, request->key.data, request->key.len);
     if (!call->state.bulk_id && value.len > 0)
-        memcpy(slot->payload + request->key.len, value.data, value.len);
+        memcpy(payload + request->key.len, value.data, value.len);
 }
 
 /* False when the ring is full. */

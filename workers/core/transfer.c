@@ -179,7 +179,7 @@ static void fill_hello(const struct transfer *transfer, Strato__Control__Hello *
 {
     static char release[] = STRATO_VERSION;
     hello->link_version = LINK_VERSION;
-    hello->channel_version = CHANNEL_VERSION;
+    hello->channel_version = CHANNEL_VERSION_SHORT; /* as every store knows; slots say more */
     hello->arena_version = ARENA_VERSION;
     hello->name = (char *)(uintptr_t)transfer->name;
     hello->channel = transfer->channel_number;
