@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <sys/stat.h>
 
-#include "proto/conf/internal.h"
+#include "proto/conf/key.h"
 #include "proto/conf/machine.h"
 
 enum { SOCKET_PATH_MAX = 107 }; /* sun_path without its NUL */
@@ -278,16 +278,6 @@ enum status conf_check(const struct conf *conf, const char *where, struct buffer
 
 /* ---- What is auto ---- */
 
-enum { USUAL_SIZE = 256 << 20 };
-
-uint64_t conf_auto_size(uint64_t min)
-{
-    const struct machine *here = machine();
-    uint64_t share = *here->memory_from ? here->memory / 4 : here->memory / 2;
-    uint64_t size = share < USUAL_SIZE ? share >> 20 << 20 : USUAL_SIZE;
-    return size < min ? min : size;
-}
-
 static void note_workers(const char *section, const struct conf_protocol *protocol,
                          struct buffer *notes)
 {
@@ -305,7 +295,7 @@ void conf_notes(const struct conf *conf, struct buffer *notes)
     const struct machine *here = machine();
     note_workers("http", &conf->http, notes);
     note_workers("grpc", &conf->grpc, notes);
-    if (conf->memory_auto && conf->memory_size < USUAL_SIZE)
+    if (conf->memory_auto && conf->memory_size < CONF_USUAL_SIZE)
         buffer_append_format(
             notes, "[memory] size = auto is %" PRIu64 "M: the %s is %" PRIu64 "M%s%s%s\n",
             conf->memory_size >> 20, *here->memory_from ? "memory limit" : "machine's memory",

@@ -4,7 +4,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-#include "proto/conf/internal.h"
+#include "proto/conf/key.h"
 
 enum { NAME_MAX_LEN = 128 };
 

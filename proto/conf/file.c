@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "proto/conf/internal.h"
+#include "proto/conf/key.h"
 #include "proto/conf/machine.h"
 
 enum {
@@ -58,16 +58,6 @@ struct file {
     char include[CONF_TEXT_MAX];
     unsigned include_line;
 };
-
-void conf_problem(struct buffer *problems, const char *where, const char *format, ...)
-{
-    char text[LINE_BYTES * 2];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    buffer_append_format(problems, "%s: %s\n", where, text);
-}
 
 static void complain(struct file *file, unsigned line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -9,7 +9,7 @@
 #include <limits.h>
 #include <unistd.h>
 
-#include "proto/conf/internal.h"
+#include "proto/conf/key.h"
 
 /* What follows a mark, for it to be one. */
 enum follows { ANYTHING, A_NAME };

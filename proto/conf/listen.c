@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <sys/un.h>
 
-#include "proto/conf/internal.h"
+#include "proto/conf/key.h"
 
 static const char scheme[] = "unix:";
 

@@ -4,9 +4,10 @@
  * A new key is a field in struct conf and a row here; the parser, the defaults, the sample file,
  * the manual page, the check for typing errors and what a reload does follow from the row.
  */
+#include <stdarg.h>
 #include <stddef.h>
 
-#include "proto/conf/internal.h"
+#include "proto/conf/key.h"
 
 #define AT(field) offsetof(struct conf, field)
 #define K         1024ull
@@ -222,4 +223,14 @@ void conf_explain_key(const char *section, const char *key, struct buffer *text)
     for (size_t i = 0; i < CONF_KEY_COUNT; i++)
         if (strcmp(conf_keys[i].section, section) == 0)
             buffer_append_format(text, " %s", conf_keys[i].key);
+}
+
+void conf_problem(struct buffer *problems, const char *where, const char *format, ...)
+{
+    char text[2048];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    buffer_append_format(problems, "%s: %s\n", where, text);
 }

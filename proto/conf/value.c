@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "proto/conf/internal.h"
+#include "proto/conf/key.h"
 #include "proto/conf/machine.h"
 #include "proto/conf/url.h"
 
@@ -126,6 +126,14 @@ static bool parse_workers(const struct conf_key *key, const char *text, struct c
     protocol->workers = (unsigned)number;
     protocol->workers_auto = automatic;
     return true;
+}
+
+uint64_t conf_auto_size(uint64_t min)
+{
+    const struct machine *here = machine();
+    uint64_t share = *here->memory_from ? here->memory / 4 : here->memory / 2;
+    uint64_t size = share < CONF_USUAL_SIZE ? share >> 20 << 20 : CONF_USUAL_SIZE;
+    return size < min ? min : size;
 }
 
 static bool parse_room(const struct conf_key *key, const char *text, struct conf *conf,

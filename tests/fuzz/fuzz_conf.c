@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proto/conf/internal.h"
+#include "proto/conf/key.h"
 #include "proto/conf/machine.h"
 #include "proto/conf/url.h"
 

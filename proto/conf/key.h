@@ -1,11 +1,11 @@
 /*
- * internal - what the files of proto/conf share. Nobody else includes this.
+ * key - one row for each key, and what the files of proto/conf share. Nobody else includes this.
  *
  * table.c has the keys, value.c turns one text into one value and back, letter.c knows what is
  * hardly meant, file.c reads files, conf.c is the rest: defaults, rules over several keys, writing.
  */
-#ifndef STRATO_PROTO_CONF_INTERNAL_H
-#define STRATO_PROTO_CONF_INTERNAL_H
+#ifndef STRATO_PROTO_CONF_KEY_H
+#define STRATO_PROTO_CONF_KEY_H
 
 #include <stddef.h>
 
@@ -71,7 +71,8 @@ bool conf_expand(const char *text, char *out, struct buffer *why);
 bool conf_letter(const struct conf_key *key, const char *text, struct buffer *why);
 /* Sets field (CONF_TEXT_MAX bytes) from a list of addresses. On false, appends what is allowed. */
 bool conf_listen_parse(const char *text, char *field, struct buffer *why);
-/* What [memory] size = auto is here; at least min. */
+enum { CONF_USUAL_SIZE = 256 << 20 };
+/* What [memory] size = auto is here: at most CONF_USUAL_SIZE, at least min. */
 uint64_t conf_auto_size(uint64_t min);
 /* Sets key in conf from an expanded text. On false, appends what is allowed to why. */
 bool conf_value_parse(const struct conf_key *key, const char *text, struct conf *conf,
