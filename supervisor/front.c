@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -38,31 +39,29 @@ struct row {
 
 static bool apply_port(struct settings *settings, const char *value, const char *where)
 {
-    char *end, text[64];
+    char text[64];
+    uint64_t port;
     const char *protocol = settings->front->protocol;
-    unsigned long port = *value >= '0' && *value <= '9' ? strtoul(value, &end, 10) : 0;
-    if (port < PORT_MIN || port > PORT_MAX || *end) {
+    if (!text_number(value, PORT_MIN, PORT_MAX, &port)) {
         buffer_append_format(settings->problems, "port must be between %d and %d\n", PORT_MIN,
                              PORT_MAX);
         return false;
     }
-    snprintf(text, sizeof text, "127.0.0.1:%lu", port);
+    snprintf(text, sizeof text, "127.0.0.1:%" PRIu64, port);
     if (conf_set(settings->conf, protocol, "listen", text, where, settings->problems) != STATUS_OK)
         return false;
-    snprintf(text, sizeof text, "./strato-run/%s-%lu", protocol, port);
+    snprintf(text, sizeof text, "./strato-run/%s-%" PRIu64, protocol, port);
     return conf_set(settings->conf, "strato", "run_dir", text, where, settings->problems) ==
            STATUS_OK;
 }
 
 static bool apply_debug(struct settings *settings, const char *value, const char *where)
 {
-    static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True"};
-    static const char *const no[] = {"0", "f", "F", "FALSE", "false", "False"};
-    for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++) {
-        if (strcmp(value, yes[i]) == 0)
+    bool debug;
+    if (text_flag(bytes_of(value), &debug)) {
+        if (debug)
             settings->conf->log_level = LOG_DEBUG;
-        if (strcmp(value, yes[i]) == 0 || strcmp(value, no[i]) == 0)
-            return true;
+        return true;
     }
     buffer_append_format(settings->problems, "%s: must be true or false\n", where);
     return false;

@@ -6,47 +6,112 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What the first byte says: the length, its bits of the character, the least character that needs
- * this length. */
-static size_t lead(unsigned char c, int32_t *bits_r, int32_t *least_r)
+/* ---- Numbers ---- */
+
+bool text_digits(const char *text, uint64_t *number_r, const char **rest_r)
 {
-    if (c >= 0xc2 && c < 0xe0) {
-        *bits_r = c & 0x1f;
-        *least_r = 0x80;
-        return 2;
+    uint64_t number = 0;
+    const char *p = text;
+    for (; *p >= '0' && *p <= '9'; p++)
+        if (__builtin_mul_overflow(number, 10, &number) ||
+            __builtin_add_overflow(number, (uint64_t)(*p - '0'), &number))
+            return false;
+    *number_r = number;
+    *rest_r = p;
+    return p > text;
+}
+
+bool text_number(const char *text, uint64_t min, uint64_t max, uint64_t *number_r)
+{
+    const char *rest;
+    return text_digits(text, number_r, &rest) && !*rest && *number_r >= min && *number_r <= max;
+}
+
+bool text_int64(struct bytes text, int64_t *number_r)
+{
+    int64_t number = 0;
+    size_t i = 0;
+    bool negative = text.len > 0 && text.data[0] == '-';
+    if (negative || (text.len > 0 && text.data[0] == '+'))
+        i = 1;
+    if (i == text.len)
+        return false;
+    for (; i < text.len; i++) {
+        int digit = text.data[i] - '0';
+        if (digit < 0 || digit > 9 || __builtin_mul_overflow(number, 10, &number) ||
+            __builtin_sub_overflow(number, digit, &number))
+            return false; /* counted downwards, for INT64_MIN has no positive counterpart */
     }
-    if (c >= 0xe0 && c < 0xf0) {
-        *bits_r = c & 0x0f;
-        *least_r = 0x800;
-        return 3;
+    if (!negative && __builtin_sub_overflow((int64_t)0, number, &number))
+        return false;
+    *number_r = number;
+    return true;
+}
+
+bool text_flag(struct bytes text, bool *flag_r)
+{
+    static const char *const words[][2] = {{"0", "1"},        {"f", "t"},        {"F", "T"},
+                                           {"false", "true"}, {"False", "True"}, {"FALSE", "TRUE"}};
+    for (size_t i = 0; i < 2 * sizeof words / sizeof words[0]; i++) {
+        if (!bytes_equal(text, bytes_of(words[i / 2][i % 2])))
+            continue;
+        *flag_r = i % 2;
+        return true;
     }
-    if (c >= 0xf0 && c < 0xf5) {
-        *bits_r = c & 0x07;
-        *least_r = 0x10000;
-        return 4;
+    return false;
+}
+
+bool text_percent_decode(uint8_t *data, size_t *len, bool plus)
+{
+    size_t out = 0;
+    for (size_t in = 0; in < *len; in++) {
+        uint8_t c = data[in];
+        if (c == '%') {
+            int high = in + 2 < *len ? text_hex(data[in + 1]) : -1;
+            int low = high >= 0 ? text_hex(data[in + 2]) : -1;
+            if (low < 0)
+                return false;
+            c = (uint8_t)(high << 4 | low);
+            in += 2;
+        } else if (c == '+' && plus) {
+            c = ' ';
+        }
+        data[out++] = c;
     }
-    *bits_r = c < 0x80 ? c : -1;
-    *least_r = 0;
-    return 1;
+    *len = out;
+    return true;
+}
+
+/* ---- Characters ---- */
+
+size_t text_utf8(const uint8_t *p, size_t room)
+{
+    uint8_t first = p[0];
+    if (first < 0x80)
+        return 1;
+    size_t len = first < 0xc2 || first > 0xf4 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    if (len == 0 || room < len)
+        return 0;
+    uint8_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+    uint8_t high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    if (p[1] < low || p[1] > high)
+        return 0;
+    for (size_t i = 2; i < len; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    return len;
 }
 
 size_t text_next(const char *text, int32_t *code_r)
 {
-    int32_t code, least;
-    size_t len = lead((unsigned char)*text, &code, &least);
-    for (size_t i = 1; i < len; i++) {
-        unsigned char c = (unsigned char)text[i]; /* the NUL at the end is no continuation */
-        if ((c & 0xc0) != 0x80) {
-            code = -1;
-            break;
-        }
-        code = code << 6 | (c & 0x3f);
-    }
-    bool surrogate = code >= 0xd800 && code <= 0xdfff;
-    if (code < least || surrogate || code > 0x10ffff)
-        code = -1;
+    static const uint8_t bits[] = {0, 0x7f, 0x1f, 0x0f, 0x07}; /* of the first byte, by length */
+    const uint8_t *p = (const uint8_t *)text;
+    size_t len = text_utf8(p, strnlen(text, 4));
+    int32_t code = len > 0 ? p[0] & bits[len] : -1;
+    for (size_t i = 1; i < len; i++)
+        code = code << 6 | (p[i] & 0x3f);
     *code_r = code;
-    return code < 0 ? 1 : len;
+    return len > 0 ? len : 1;
 }
 
 bool text_is_control(int32_t code)

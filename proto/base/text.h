@@ -1,5 +1,5 @@
 /*
- * text - text from outside on its way to a terminal, a log or JSON.
+ * text - text from outside: numbers and characters in it, and its way to a terminal, a log or JSON.
  *
  * A terminal obeys more than what is below U+0020: U+0080 to U+009F are controls too (as UTF-8, or
  * as a bare byte), and some characters turn the direction of what follows. All of these count as
@@ -13,7 +13,39 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "proto/base/bytes.h"
+
 enum { TEXT_JSON_MAX = 7 }; /* bytes of one character in JSON, with a NUL */
+
+/* ---- Numbers ---- */
+
+/* Reads decimal digits; what follows them is left in *rest_r. False when there are none or the
+ * number leaves uint64. */
+bool text_digits(const char *text, uint64_t *number_r, const char **rest_r);
+/* Whether all of text is one decimal number from min to max, without a sign. */
+bool text_number(const char *text, uint64_t min, uint64_t max, uint64_t *number_r);
+/* Whether all of text is one decimal number within int64, perhaps with a sign. */
+bool text_int64(struct bytes text, int64_t *number_r);
+/* Whether text is a flag as Go writes and reads one: 0, 1, f, t, F, T, false, true... */
+bool text_flag(struct bytes text, bool *flag_r);
+
+/* The number that a hexadecimal digit means, or -1. */
+static inline int text_hex(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Decodes %XX in place, and + as a blank if plus says so. False when a % begins nothing. */
+bool text_percent_decode(uint8_t *data, size_t *len, bool plus);
+
+/* ---- Characters ---- */
+
+/* The length of the UTF-8 character at p, which has room bytes (at least 1); 0 if it is none:
+ * overlong, a surrogate, above U+10FFFF or cut short. */
+size_t text_utf8(const uint8_t *p, size_t room);
 
 /* The length in bytes of the character that text (NUL-terminated, not empty) begins with, and the
  * character. 1 and -1 for a byte that is no UTF-8. */

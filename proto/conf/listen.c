@@ -7,9 +7,9 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <sys/un.h>
 
+#include "proto/base/text.h"
 #include "proto/conf/key.h"
 
 static const char scheme[] = "unix:";
@@ -17,14 +17,13 @@ static const char scheme[] = "unix:";
 /* Cuts ":PORT" off the end of text, a number up to 65535. */
 static bool cut_port(char *text, uint16_t *port_r)
 {
-    char *end;
+    uint64_t number;
     char *colon = strrchr(text, ':');
-    if (!colon || colon[1] < '0' || colon[1] > '9')
+    if (!colon || !text_number(colon + 1, 0, UINT16_MAX, &number))
         return false;
-    unsigned long number = strtoul(colon + 1, &end, 10);
     *colon = '\0';
     *port_r = (uint16_t)number;
-    return !*end && number <= UINT16_MAX;
+    return true;
 }
 
 /* A path, or @NAME in the abstract namespace, which ends without a NUL. */

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/base/text.h"
+
 enum { LINE_MAX_ = 8192 };
 
 /* One line of PROC/cgroup, and where its tree is mounted. */
@@ -125,7 +127,8 @@ static uint64_t read_number(const struct tree *tree, const char *name, uint64_t 
                             char *path)
 {
     char text[128] = "";
-    char *end;
+    const char *rest;
+    uint64_t number;
     snprintf(path, MACHINE_PATH_MAX, "%.*s/%s", MACHINE_PATH_MAX - 64, tree->at, name);
     FILE *file = fopen(path, "re");
     size_t len = file ? fread(text, 1, sizeof text - 1, file) : 0;
@@ -133,11 +136,10 @@ static uint64_t read_number(const struct tree *tree, const char *name, uint64_t 
         fclose(file);
     text[len] = '\0';
     *second_r = 0;
-    if (*text < '0' || *text > '9')
+    if (!text_digits(text, &number, &rest))
         return UINT64_MAX;
-    uint64_t number = strtoull(text, &end, 10);
-    if (*end == ' ')
-        *second_r = strtoull(end, NULL, 10);
+    if (*rest == ' ')
+        (void)text_digits(rest + 1, second_r, &rest);
     return number;
 }
 

@@ -4,44 +4,28 @@
 #include "proto/conf/url.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-static const char scheme[] = "redis://";
+#include "proto/base/text.h"
 
-static int digit_of(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+static const char scheme[] = "redis://";
 
 /* Decodes len bytes of text into field, which has room for them and a NUL. */
 static bool decode(const char *text, size_t len, char *field)
 {
-    for (size_t i = 0; i < len; i++) {
-        char c = text[i];
-        if (c == '%') {
-            int high = len - i > 2 ? digit_of(text[i + 1]) : -1;
-            int low = high >= 0 ? digit_of(text[i + 2]) : -1;
-            if (low < 0 || high * 16 + low == 0)
-                return false;
-            c = (char)(high * 16 + low);
-            i += 2;
-        }
-        *field++ = c;
-    }
-    *field = '\0';
-    return true;
+    memcpy(field, text, len);
+    if (!text_percent_decode((uint8_t *)field, &len, false))
+        return false;
+    field[len] = '\0';
+    return strlen(field) == len;
 }
 
 static bool parse_port(const char *text, uint16_t *port_r)
 {
-    char *end;
-    unsigned long port = *text >= '0' && *text <= '9' ? strtoul(text, &end, 10) : 0;
-    *port_r = (uint16_t)port;
-    return port >= 1 && port <= UINT16_MAX && !*end;
+    uint64_t port;
+    bool good = text_number(text, 1, UINT16_MAX, &port);
+    *port_r = good ? (uint16_t)port : 0;
+    return good;
 }
 
 /* A name, an IPv4 address, or in brackets an IPv6 address, perhaps with its zone. */

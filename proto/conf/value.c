@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "proto/base/text.h"
 #include "proto/conf/key.h"
 #include "proto/conf/machine.h"
 #include "proto/conf/url.h"
@@ -39,26 +40,11 @@ const char *backend_name(enum backend backend)
     return (unsigned)backend < BACKEND_COUNT ? backends[backend] : "none";
 }
 
-/* Decimal digits only; what follows them is left in *rest_r. False when there are none or the
- * number leaves uint64. */
-static bool parse_digits(const char *text, uint64_t *number_r, const char **rest_r)
-{
-    uint64_t number = 0;
-    const char *p = text;
-    for (; *p >= '0' && *p <= '9'; p++)
-        if (__builtin_mul_overflow(number, 10, &number) ||
-            __builtin_add_overflow(number, (uint64_t)(*p - '0'), &number))
-            return false;
-    *number_r = number;
-    *rest_r = p;
-    return p > text;
-}
-
 static bool parse_units(const char *text, const struct unit *units, uint64_t *number_r)
 {
     uint64_t number;
     const char *rest;
-    if (!parse_digits(text, &number, &rest))
+    if (!text_digits(text, &number, &rest))
         return false;
     while (*rest == ' ')
         rest++;
@@ -97,9 +83,7 @@ static bool parse_limited(const struct conf_key *key, const char *text, uint64_t
 static bool parse_count(const struct conf_key *key, const char *text, uint64_t *number_r,
                         struct buffer *why)
 {
-    const char *rest;
-    if (parse_digits(text, number_r, &rest) && !*rest && *number_r >= key->min &&
-        *number_r <= key->max)
+    if (text_number(text, key->min, key->max, number_r))
         return true;
     buffer_append_format(why, "must be %sa number from %" PRIu64 " to %" PRIu64,
                          key->type == CONF_WORKERS    ? "auto or "
@@ -230,12 +214,11 @@ static bool parse_mode(const char *text, uint32_t *mode, struct buffer *why)
 static bool parse_group(const char *text, uint32_t *gid, struct buffer *why)
 {
     uint64_t number;
-    const char *rest;
     const struct group *group;
     *gid = CONF_NO_GROUP;
     if (!*text)
         return true;
-    if (parse_digits(text, &number, &rest) && !*rest && number < CONF_NO_GROUP)
+    if (text_number(text, 0, CONF_NO_GROUP - 1, &number))
         *gid = (uint32_t)number;
     else if ((group = getgrnam(text)))
         *gid = group->gr_gid;
@@ -285,8 +268,8 @@ static bool is_host_pattern(const char *name)
 static bool is_origin(const char *name)
 {
     char host[CONF_TEXT_MAX];
-    const char *colon = strstr(name, "://"), *rest;
-    uint64_t number = 0;
+    const char *colon = strstr(name, "://");
+    uint64_t number;
     if (strcmp(name, "*") == 0 || strcmp(name, "null") == 0)
         return true;
     if (!colon || colon == name || strcspn(name, "/*?#@\"\\[]") < (size_t)(colon - name))
@@ -295,7 +278,7 @@ static bool is_origin(const char *name)
     char *port = strrchr(host, ':');
     if (port && !strchr(port, ']')) {
         *port = '\0';
-        if (!parse_digits(port + 1, &number, &rest) || *rest || number < 1 || number > 65535)
+        if (!text_number(port + 1, 1, 65535, &number))
             return false;
     }
     return is_dotted(host) || is_bracketed(host);

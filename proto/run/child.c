@@ -19,6 +19,7 @@
 #include "proto/base/coverage.h"
 #include "proto/base/failpoint.h"
 #include "proto/base/os.h"
+#include "proto/base/text.h"
 #include "proto/run/epoch.h"
 #include "proto/run/run.h"
 
@@ -66,17 +67,6 @@ void run_child_beat(uint64_t now_ms)
     coverage_keep();
 }
 
-/* A number of at most max without sign or blanks. */
-static bool parse_number(const char *text, unsigned max, unsigned *number_r)
-{
-    char *end;
-    if (*text < '0' || *text > '9')
-        return false;
-    unsigned long number = strtoul(text, &end, 10);
-    *number_r = (unsigned)number;
-    return !*end && number <= max;
-}
-
 static bool is_store(const char *name)
 {
     for (unsigned i = 0; i < BACKEND_COUNT; i++)
@@ -90,21 +80,26 @@ static bool take_worker(struct run_child *child)
 {
     const struct conf *conf = &child->conf;
     bool grpc = strncmp(child->name, "grpc-", 5) == 0;
+    uint64_t number;
     const struct conf_protocol *protocol = grpc ? &conf->grpc : &conf->http;
     if (!grpc && strncmp(child->name, "http-", 5) != 0)
         return false;
     if (!protocol->enabled || protocol->workers == 0 ||
-        !parse_number(child->name + 5, protocol->workers - 1, &child->number))
+        !text_number(child->name + 5, 0, protocol->workers - 1, &number))
         return false;
+    child->number = (unsigned)number;
     child->channel = RUN_LANES * run_worker_number(grpc, child->number) + child->lane;
     return true;
 }
 
 static void take_arguments(struct run_child *child, int argc, char **argv)
 {
+    uint64_t lane = 0;
     if (argc == 2 && is_store(child->name))
         return;
-    if (argc != 3 || !parse_number(argv[2], RUN_LANES - 1, &child->lane) || !take_worker(child))
+    bool good = argc == 3 && text_number(argv[2], 0, RUN_LANES - 1, &lane);
+    child->lane = (unsigned)lane;
+    if (!good || !take_worker(child))
         run_child_fail(RUN_EXIT_CONFIG, "%s: the supervisor gave no usable name and lane", argv[0]);
 }
 

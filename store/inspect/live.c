@@ -3,7 +3,6 @@
  */
 #include "store/inspect/live.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/base/text.h"
 #include "proto/conf/conf.h"
 
 static const char arenas[] = "strato-arena-", channels[] = "strato-channel-";
@@ -20,12 +20,10 @@ static const char arenas[] = "strato-arena-", channels[] = "strato-channel-";
 
 static int to_pid(const char *text)
 {
-    char *end;
-    errno = 0;
-    long pid = strtol(text, &end, 10);
-    while (isspace((unsigned char)*end))
-        end++;
-    return errno == 0 && *text && !*end && pid > 0 && pid <= INT32_MAX ? (int)pid : 0;
+    const char *rest;
+    uint64_t pid;
+    bool good = text_digits(text, &pid, &rest) && pid <= INT32_MAX;
+    return good && rest[strspn(rest, " \n")] == '\0' ? (int)pid : 0;
 }
 
 int live_process(const char *where, char *reason, size_t reason_size)

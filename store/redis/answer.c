@@ -4,6 +4,7 @@
 #include "store/redis/answer.h"
 
 #include "proto/base/set.h"
+#include "proto/base/text.h"
 
 static struct reply outcome(enum status status)
 {
@@ -44,20 +45,10 @@ static struct reply value(const struct redis_asked *asked, const redisReply *ans
  * nothing else, within int64. */
 static bool parse_number(struct bytes text, int64_t *number_r)
 {
-    bool negative = text.len > 0 && text.data[0] == '-';
-    int64_t number = 0;
-    if (text.len == (size_t)negative || (text.data[negative] == '0' && text.len > 1))
+    if (text.len == 0 || text.data[0] == '+' ||
+        (text.len > 1 && text.data[text.data[0] == '-'] == '0'))
         return false;
-    for (size_t i = negative; i < text.len; i++) {
-        int digit = text.data[i] - '0';
-        if (digit < 0 || digit > 9 || __builtin_mul_overflow(number, 10, &number) ||
-            __builtin_sub_overflow(number, digit, &number))
-            return false;
-    }
-    if (!negative) /* summed up below zero, where there is one number more */
-        return !__builtin_sub_overflow(0, number, number_r);
-    *number_r = number;
-    return true;
+    return text_int64(text, number_r);
 }
 
 static struct reply counter(const struct redis_asked *asked, const redisReply *answer,
@@ -77,18 +68,15 @@ static struct reply counter(const struct redis_asked *asked, const redisReply *a
 static struct reply flag(const struct redis_asked *asked, const redisReply *answer,
                          struct buffer *scratch)
 {
-    static const char *const words[] = {"0",     "1",    "f",     "t",    "F",     "T",
-                                        "false", "true", "FALSE", "TRUE", "False", "True"};
+    bool value;
     (void)asked;
     (void)scratch;
     if (is_nil(answer))
         return (struct reply){0};
     if (!is_string(answer))
         return outcome(STATUS_INTERNAL);
-    for (int i = 0; i < (int)(sizeof words / sizeof *words); i++)
-        if (bytes_equal(text_of(answer), bytes_of(words[i])))
-            return (struct reply){.number = i % 2};
-    return outcome(STATUS_WRONG_TYPE);
+    return text_flag(text_of(answer), &value) ? (struct reply){.number = value}
+                                              : outcome(STATUS_WRONG_TYPE);
 }
 
 /* ---- Changes ---- */

@@ -5,8 +5,8 @@
 #include "store/redis/fault.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
+#include "proto/base/text.h"
 #include "store/redis/slot.h"
 
 static const struct row {
@@ -130,7 +130,8 @@ bool redis_host_valid(struct bytes host)
 bool redis_fault_target(struct bytes text, struct redis_target *target_r)
 {
     char copy[REDIS_HOST_MAX + 32];
-    char *end;
+    const char *end;
+    uint64_t slot, port;
     if (text.len >= sizeof copy || memchr(text.data, '\0', text.len))
         return false;
     memcpy(copy, text.data, text.len);
@@ -140,14 +141,13 @@ bool redis_fault_target(struct bytes text, struct redis_target *target_r)
     char *colon = host ? strrchr(++host, ':') : NULL;
     if (!colon || colon - host >= REDIS_HOST_MAX)
         return false;
-    unsigned long slot = strtoul(number + 1, &end, 10);
-    if (end != host - 1 || slot >= REDIS_SLOTS)
+    if (!text_digits(number + 1, &slot, &end) || end != host - 1 || slot >= REDIS_SLOTS ||
+        !text_number(colon + 1, 1, UINT16_MAX, &port))
         return false;
-    unsigned long port = strtoul(colon + 1, &end, 10);
     *colon = '\0';
     if (!redis_host_valid(bytes_of(host)))
         return false;
     *target_r = (struct redis_target){.slot = (unsigned)slot, .port = (uint16_t)port};
     snprintf(target_r->host, sizeof target_r->host, "%.*s", REDIS_HOST_MAX - 1, host);
-    return !*end && port >= 1 && port <= UINT16_MAX;
+    return true;
 }

@@ -89,12 +89,117 @@ static void printing_keeps_lines(void **state)
     assert_true(strlen(data) > 2000);
 }
 
+static void numbers_as_a_whole(void **state)
+{
+    static const char *const good[] = {"5", "05", "10", "9"};
+    static const char *const bad[] = {"",
+                                      "4",
+                                      "11",
+                                      "-5",
+                                      "+5",
+                                      " 5",
+                                      "5 ",
+                                      "5x",
+                                      "0x5",
+                                      "18446744073709551616",
+                                      "18446744073709551621"};
+    uint64_t number;
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(text_number(good[i], 5, 10, &number));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(text_number(bad[i], 5, 10, &number));
+    assert_true(text_number("18446744073709551615", 0, UINT64_MAX, &number));
+    assert_true(number == UINT64_MAX);
+}
+
+static void digits_stop(void **state)
+{
+    const char *rest;
+    uint64_t number;
+    (void)state;
+    assert_true(text_digits("12 max", &number, &rest));
+    assert_true(number == 12);
+    assert_string_equal(rest, " max");
+    assert_false(text_digits("max", &number, &rest));
+}
+
+static void assert_int64(const char *text, bool good, int64_t wanted)
+{
+    int64_t number = 0;
+    assert_int_equal(text_int64(bytes_of(text), &number), good);
+    assert_true(number == wanted);
+}
+
+static void signed_numbers(void **state)
+{
+    (void)state;
+    assert_int64("0", true, 0);
+    assert_int64("-0", true, 0);
+    assert_int64("+17", true, 17);
+    assert_int64("9223372036854775807", true, INT64_MAX);
+    assert_int64("-9223372036854775808", true, INT64_MIN);
+    assert_int64("9223372036854775808", false, 0);
+    assert_int64("-9223372036854775809", false, 0);
+    assert_int64("", false, 0);
+    assert_int64("-", false, 0);
+    assert_int64("1-", false, 0);
+    assert_int64("--1", false, 0);
+}
+
+static void flags(void **state)
+{
+    static const char *const bad[] = {"", "2", "tRUE", "yes", "true ", "00"};
+    bool flag = false;
+    (void)state;
+    assert_true(text_flag(bytes_of("True"), &flag) && flag);
+    assert_true(text_flag(bytes_of("f"), &flag) && !flag);
+    assert_true(text_flag(bytes_of("1"), &flag) && flag);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(text_flag(bytes_of(bad[i]), &flag));
+}
+
+static void assert_percent(const char *text, bool plus, const char *wanted)
+{
+    uint8_t data[32];
+    size_t len = strlen(text);
+    memcpy(data, text, len);
+    assert_int_equal(text_percent_decode(data, &len, plus), wanted != NULL);
+    if (wanted) {
+        assert_int_equal(len, strlen(wanted));
+        assert_memory_equal(data, wanted, len);
+    }
+}
+
+static void percents(void **state)
+{
+    (void)state;
+    assert_percent("", false, "");
+    assert_percent("a%41%7e%7E+b", false, "aA~~+b");
+    assert_percent("a+%2B", true, "a +");
+    assert_percent("a%", false, NULL);
+    assert_percent("a%4", false, NULL);
+    assert_percent("%4g", false, NULL);
+    assert_percent("%g4", false, NULL);
+    assert_int_equal(text_hex('a'), 10);
+    assert_int_equal(text_hex('F'), 15);
+    assert_int_equal(text_hex('@'), -1);
+    assert_int_equal(text_hex(0xe1), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(controls_become_blanks), cmocka_unit_test(utf8_stays),
-        cmocka_unit_test(no_utf8_is_found),       cmocka_unit_test(json_is_escaped),
+        cmocka_unit_test(controls_become_blanks),
+        cmocka_unit_test(utf8_stays),
+        cmocka_unit_test(no_utf8_is_found),
+        cmocka_unit_test(json_is_escaped),
         cmocka_unit_test(printing_keeps_lines),
+        cmocka_unit_test(numbers_as_a_whole),
+        cmocka_unit_test(digits_stop),
+        cmocka_unit_test(signed_numbers),
+        cmocka_unit_test(flags),
+        cmocka_unit_test(percents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "proto/base/text.h"
+
 enum state {
     SIZE = 0,   /* hex digits */
     SIZE_SPACE, /* behind them; an extension or the end follows */
@@ -20,14 +22,6 @@ enum state {
     FAILED,
 };
 
-static int hex(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static enum state on_size_space(struct http_chunked *chunked, uint8_t c)
 {
     if (c == '\r')
@@ -40,7 +34,7 @@ static enum state on_size_space(struct http_chunked *chunked, uint8_t c)
 
 static enum state on_size(struct http_chunked *chunked, uint8_t c)
 {
-    int digit = hex(c);
+    int digit = text_hex(c);
     if (digit >= 0) {
         if (chunked->digits == 16)
             return FAILED;

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <strings.h>
 
+#include "proto/base/text.h"
+
 static struct http_text after(struct http_text text, size_t n)
 {
     return (struct http_text){text.data + n, text.len - n};
@@ -57,36 +59,11 @@ bool http_target_split(struct http_text target, struct http_text *path_r, struct
     return true;
 }
 
-static int hex(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool http_percent_decode(struct http_text *text, bool plus)
 {
-    uint8_t *data = text->data;
-    size_t out = 0;
-    if (!plus && (text->len == 0 || !memchr(data, '%', text->len)))
+    if (!plus && (text->len == 0 || !memchr(text->data, '%', text->len)))
         return true;
-    for (size_t in = 0; in < text->len; in++) {
-        uint8_t c = data[in];
-        if (c == '%') {
-            int high = in + 2 < text->len ? hex(data[in + 1]) : -1;
-            int low = high >= 0 ? hex(data[in + 2]) : -1;
-            if (low < 0)
-                return false;
-            c = (uint8_t)(high << 4 | low);
-            in += 2;
-        } else if (c == '+' && plus) {
-            c = ' ';
-        }
-        data[out++] = c;
-    }
-    text->len = out;
-    return true;
+    return text_percent_decode(text->data, &text->len, plus);
 }
 
 static const struct {
