@@ -36,7 +36,6 @@ struct talk_channel {
     uint64_t trouble_ms;   /* when its trouble last made us act */
     uint64_t trouble_wait_ms;
     uint8_t secret[CHANNEL_SECRET]; /* as it was when we began; zero: nobody is let in */
-    bool old; /* the channel had none: a worker of 0.2.0, which says none, may be there still */
 };
 
 struct talk {
@@ -65,7 +64,7 @@ struct talk *talk_open(const struct talk_options *options, char *reason, size_t 
     for (unsigned i = 0; i < options->channels; i++) {
         struct channel_memory *memory = options->memories[i];
         channels[i].trouble_seen = atomic_load(&memory->link_trouble);
-        channels[i].old = channel_make_secret(memory);
+        channel_make_secret(memory);
         memcpy(channels[i].secret, memory->secret, sizeof channels[i].secret);
     }
     talk->server = link_server_open(options->url, reason, reason_size);
@@ -93,12 +92,13 @@ int talk_fd(const struct talk *talk)
 /* ---- Hello ---- */
 
 /* Whether who says hello was given the channel's memory. */
-static bool has_secret(const struct talk_channel *channel, const Strato__Control__Hello *hello)
+static bool has_secret(const struct talk *talk, const Strato__Control__Hello *hello)
 {
     static const uint8_t none[CHANNEL_SECRET];
+    const struct talk_channel *channel = &talk->channels[hello->channel];
     uint8_t differ = 0;
     if (hello->secret.len == 0)
-        return channel->old;
+        return talk->options.memories[hello->channel]->unproven != 0;
     if (hello->secret.len != sizeof channel->secret ||
         memcmp(channel->secret, none, sizeof none) == 0)
         return false;
@@ -126,7 +126,7 @@ static bool acceptable(const struct talk *talk, const Strato__Control__Hello *he
     } else {
         bool wanted = run_worker_name(talk->options.conf, hello->channel / RUN_LANES, name);
         bool named = wanted && strcmp(hello->name, name) == 0;
-        if (named && has_secret(&talk->channels[hello->channel], hello))
+        if (named && has_secret(talk, hello))
             return true;
         if (named)
             snprintf(why, why_size, "channel %u: this is not who was given it", hello->channel);
@@ -151,7 +151,7 @@ static void answer_hello(struct talk *talk, const Strato__Control__Hello *hello,
     }
     struct talk_channel *channel = &talk->channels[hello->channel];
     if (hello->secret.len > 0)
-        channel->old = false;
+        talk->options.memories[hello->channel]->unproven = 0;
     bool first = channel->incarnation == 0; /* since we started; we may have answers for it */
     if (!first && channel->incarnation != hello->incarnation)
         bulk_forget(talk->options.bulk, hello->channel);

@@ -45,21 +45,22 @@ bool channel_is_raw(const struct channel_memory *memory)
            memory->completed == 0;
 }
 
-bool channel_make_secret(struct channel_memory *memory)
+void channel_make_secret(struct channel_memory *memory)
 {
     static const uint8_t none[CHANNEL_SECRET];
     uint8_t secret[CHANNEL_SECRET];
     if (memcmp(memory->secret, none, sizeof none) != 0)
-        return false;
+        return;
     if (getrandom(secret, sizeof secret, 0) != sizeof secret)
-        return false; /* 16 bytes never come in part: nobody is let in then */
+        return; /* 16 bytes never come in part: nobody is let in then */
+    memory->unproven = 1;
     memcpy(memory->secret, secret, sizeof secret);
-    return true;
 }
 
 void channel_lay_out(struct channel_memory *memory)
 {
     channel_make_secret(memory);
+    memory->unproven = 0;
     memory->version = CHANNEL_VERSION_SHORT;
     memory->slots = CHANNEL_SLOTS;
     memory->slot_size = CHANNEL_SLOT_SIZE;

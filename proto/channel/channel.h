@@ -132,7 +132,10 @@ struct channel_memory {
     /* Random. Who can say it has this memory mapped: the worker says it in its hello on the link.
      * Zero in a channel of 0.2.0, until a store opens it. */
     uint8_t secret[CHANNEL_SECRET];
-    uint8_t pad0[16];
+    /* Not 0: 0.2.0 laid it out, and no worker has said the secret yet. One of that release, which
+     * knows of none, may be there still. */
+    uint32_t unproven;
+    uint8_t pad0[12];
 
     /* Written by the worker. */
     _Atomic uint64_t submitted;     /* submissions published; release */
@@ -190,9 +193,8 @@ bool channel_knows(unsigned version);
 void channel_copy(const struct channel_submission *slot, struct channel_taken *taken_r);
 /* What the header's check must be. */
 uint64_t channel_check(const struct channel_memory *memory);
-/* Gives a channel its secret if it has none; false when it had one. The store, before it listens.
- */
-bool channel_make_secret(struct channel_memory *memory);
+/* Gives a channel of 0.2.0 its secret if it has none. The store, before it listens. */
+void channel_make_secret(struct channel_memory *memory);
 
 /* ---- The worker's end ---- */
 
