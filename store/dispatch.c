@@ -384,27 +384,24 @@ enum status dispatch_snapshot(struct dispatch *dispatch, const char *name,
     return STATUS_INVALID;
 }
 
-void dispatch_stats(const struct dispatch *dispatch, struct stats *stats)
+static uint64_t depth_of(const struct channel_memory *memory)
 {
-    const struct {
-        const char *name, *help;
-        uint64_t value;
-    } figures[] = {
-        {"strato_store_submissions_total", "Requests taken from the channels.", dispatch->taken},
-        {"strato_store_replayed_total",
-         "Requests answered for a predecessor that had applied them.", dispatch->replayed},
-        {"strato_store_refused_total", "Requests from a channel that made no sense.",
-         dispatch->refused},
-        {"strato_store_late_total", "Requests dropped because their deadline had passed.",
-         dispatch->late},
-        {"strato_store_given_up_total", "Requests given up because each try ended the store.",
-         dispatch->given_up},
-        {"strato_store_mended_total", "Times that a channel was found damaged.", dispatch->mended},
-    };
-    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        stats_add(stats, STATS_COUNTER, figures[i].name, figures[i].help, (double)figures[i].value,
-                  "backend=\"%s\"", backend_name(dispatch->ops->backend));
-    dispatch->ops->stats(dispatch->engine, stats);
+    uint64_t completed = atomic_load_explicit(&memory->completed, memory_order_relaxed);
+    uint64_t submitted = atomic_load_explicit(&memory->submitted, memory_order_relaxed);
+    return submitted > completed ? submitted - completed : 0;
+}
+
+void dispatch_figures(const struct dispatch *dispatch, struct figures_page *page)
+{
+    figures_set(page, FIGURE_TAKEN, dispatch->taken);
+    figures_set(page, FIGURE_REPLAYED, dispatch->replayed);
+    figures_set(page, FIGURE_REFUSED, dispatch->refused);
+    figures_set(page, FIGURE_LATE, dispatch->late);
+    figures_set(page, FIGURE_GIVEN_UP, dispatch->given_up);
+    figures_set(page, FIGURE_MENDED, dispatch->mended);
+    for (unsigned i = 0; i < dispatch->channels; i++)
+        figures_set(page, FIGURE_DEPTH + i, depth_of(dispatch->ends[i].memory));
+    dispatch->ops->figures(dispatch->engine, page);
 }
 
 /* ---- Opening ---- */

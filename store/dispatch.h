@@ -37,7 +37,7 @@ bool dispatch_tend(struct dispatch *dispatch, uint64_t now_wall_ms);
 /* As engine_ops.snapshot, for any engine. */
 enum status dispatch_snapshot(struct dispatch *dispatch, const char *name,
                               struct engine_snapshot *result_r) MUST_CHECK;
-/* Appends what the dispatcher and the engine count. */
-void dispatch_stats(const struct dispatch *dispatch, struct stats *stats);
+/* Writes down what waits in each channel, and what the dispatcher and the engine count. */
+void dispatch_figures(const struct dispatch *dispatch, struct figures_page *page);
 
 #endif

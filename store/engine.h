@@ -9,8 +9,8 @@
 #ifndef STRATO_STORE_ENGINE_H
 #define STRATO_STORE_ENGINE_H
 
+#include "proto/figures/figures.h"
 #include "proto/run/run.h"
-#include "store/stats.h"
 
 struct engine_call {
     uint32_t channel;
@@ -66,8 +66,8 @@ struct engine_ops {
      * done, which is told once. STATUS_OK, or result_r->error says why not. Does not block. */
     enum status (*snapshot)(struct engine *engine, const char *name,
                             struct engine_snapshot *result_r);
-    /* Appends the engine's figures. */
-    void (*stats)(const struct engine *engine, struct stats *stats);
+    /* Writes the engine's figures into the store's page. */
+    void (*figures)(const struct engine *engine, struct figures_page *page);
 };
 
 #endif

@@ -25,6 +25,7 @@ enum {
     TEND_MS = 100,    /* between looks at what has expired */
     BUSY_ROUNDS = 64, /* rounds of work between looks at the link and at stopping, */
     LOOK_MS = 20,     /* or after so long */
+    FIGURES_MS = 100, /* between times that the figures are written down */
 };
 
 struct store {
@@ -35,8 +36,9 @@ struct store {
     struct bulk *bulk;
     struct dispatch *dispatch;
     struct talk *talk;
+    struct figures_page *figures;
     int epoll_fd;
-    uint64_t tended_ms, talked_ms, looked_ms;
+    uint64_t tended_ms, talked_ms, looked_ms, figures_ms;
 };
 
 /* One line per backend that is built. */
@@ -69,12 +71,6 @@ static void map_channels(struct store *store)
     }
 }
 
-static void append_samples(void *context, struct stats *stats)
-{
-    const struct store *store = context;
-    dispatch_stats(store->dispatch, stats);
-}
-
 static enum status make_snapshot(void *context, const char *name, struct engine_snapshot *result_r)
 {
     const struct store *store = context;
@@ -93,7 +89,6 @@ static void open_talk(struct store *store)
         .bulk = store->bulk,
         .channels = store->channels,
         .memories = store->memories,
-        .samples = append_samples,
         .snapshot = make_snapshot,
         .context = store,
     };
@@ -116,6 +111,7 @@ static void start(struct store *store, int argc, char **argv)
     if (!store->ops)
         run_child_fail(RUN_EXIT_CONFIG, "%s: this backend is not built", store->child.name);
     map_channels(store);
+    store->figures = figures_begin(run_store_figures_fd(store->channels), store->ops->backend);
     const struct conf *conf = &store->child.conf;
     store->bulk = bulk_open(store->channels, conf->max_value,
                             conf->max_set > conf->max_value ? conf->max_set : conf->max_value);
@@ -159,6 +155,13 @@ static bool look(struct store *store, int timeout_ms)
     return !stop;
 }
 
+static void write_figures(struct store *store, uint64_t now_ms)
+{
+    store->figures_ms = now_ms;
+    dispatch_figures(store->dispatch, store->figures);
+    talk_figures(store->talk, store->figures);
+}
+
 /* Housekeeping, every TEND_MS or while there is more of it. */
 static bool tend(struct store *store, uint64_t now_ms, bool more)
 {
@@ -166,6 +169,8 @@ static bool tend(struct store *store, uint64_t now_ms, bool more)
         return false;
     store->tended_ms = now_ms;
     run_child_beat(now_ms);
+    if (now_ms - store->figures_ms >= FIGURES_MS)
+        write_figures(store, now_ms);
     return dispatch_tend(store->dispatch, clock_service_ms());
 }
 
@@ -195,8 +200,10 @@ int main(int argc, char **argv)
 {
     static struct store store;
     start(&store, argc, argv);
+    write_figures(&store, clock_ms());
     run_child_ready();
     run(&store);
+    write_figures(&store, clock_ms());
     /* What is taken is answered: the rings hold the rest for the successor. */
     talk_close(&store.talk);
     dispatch_close(&store.dispatch);

@@ -22,7 +22,6 @@ enum {
     LOOK_MS = 50,           /* how often the channels are looked at */
     ABSENCE_MS = 10000,     /* without its worker, a channel's bulk goes */
     TROUBLE_MAX_MS = 12800, /* least time between two renewals for one channel, at its longest */
-    FIGURES_MS = 100,       /* how long the collected figures are good */
     REFUSALS_MS = 1000,     /* between two log lines about refusals */
     STRANGERS_MS = 10,      /* a turn, in which of their requests so many are answered: */
     STRANGERS_MAX = 16,
@@ -42,8 +41,6 @@ struct talk {
     struct talk_options options;
     struct link_server *server;
     struct talk_channel *channels;
-    struct stats stats;
-    uint64_t stats_ms;
     uint64_t looked_ms;
     uint64_t refused_ms;
     uint64_t strangers_ms;    /* the turn that strangers are counted in */
@@ -78,7 +75,6 @@ void talk_close(struct talk **talk)
     if (!*talk)
         return;
     link_server_close(&(*talk)->server);
-    stats_clear(&(*talk)->stats);
     free((*talk)->channels);
     free(*talk);
     *talk = NULL;
@@ -206,40 +202,6 @@ static void answer_drop(struct talk *talk, unsigned channel, const Strato__Contr
         bulk_drop_kept(talk->options.bulk, channel, drop->sequence);
 }
 
-static void collect(struct talk *talk)
-{
-    const struct talk_options *options = &talk->options;
-    enum backend first = 0;
-    while (first < options->backend && !conf_uses(options->conf, first))
-        first++;
-    stats_clear(&talk->stats);
-    options->samples(options->context, &talk->stats);
-    stats_add_channels(&talk->stats, options->conf, options->name, options->memories,
-                       options->channels);
-    stats_add(&talk->stats, STATS_COUNTER, "strato_link_turned_away_total",
-              "Connections of strangers that the store did not take.",
-              (double)link_server_turned_away(talk->server), "process=\"%s\"", options->name);
-    stats_add(&talk->stats, STATS_COUNTER, "strato_link_unheard_total",
-              "Requests of strangers that came too often to be answered.",
-              (double)talk->strangers_unheard, "process=\"%s\"", options->name);
-    if (first == options->backend)
-        stats_add_workers(&talk->stats, options->conf, options->memories, options->channels);
-    talk->stats_ms = talk->now_ms;
-}
-
-/* The first page collects anew, unless that was just done; so the pages of one asker fit together
- * unless another asks at the same time, and then they differ by a moment. */
-static void answer_stats(struct talk *talk, const Strato__Control__Stats *stats,
-                         Strato__Control__Reply *reply, Strato__Control__StatsReply *page)
-{
-    bool old = talk->now_ms - talk->stats_ms >= FIGURES_MS;
-    if (talk->stats.count == 0 || (stats->page == 0 && old))
-        collect(talk);
-    stats_page(&talk->stats, stats->page, page);
-    reply->body_case = STRATO__CONTROL__REPLY__BODY_STATS;
-    reply->stats = page;
-}
-
 static void answer_snapshot(struct talk *talk, const Strato__Control__Snapshot *snapshot,
                             Strato__Control__Reply *reply, Strato__Control__SnapshotReply *body)
 {
@@ -274,7 +236,6 @@ static void answer(struct talk *talk, const Strato__Control__Request *request,
     Strato__Control__Reply reply = STRATO__CONTROL__REPLY__INIT;
     Strato__Control__HelloReply hello = STRATO__CONTROL__HELLO_REPLY__INIT;
     Strato__Control__Chunk chunk = STRATO__CONTROL__CHUNK__INIT;
-    Strato__Control__StatsReply page = STRATO__CONTROL__STATS_REPLY__INIT;
     Strato__Control__SnapshotReply snapshot = STRATO__CONTROL__SNAPSHOT_REPLY__INIT;
     static char say_hello[] = "say hello first";
     static char release[] = STRATO_VERSION;
@@ -288,10 +249,8 @@ static void answer(struct talk *talk, const Strato__Control__Request *request,
         hello.release = release;
         reply.body_case = STRATO__CONTROL__REPLY__BODY_HELLO;
         reply.hello = &hello;
-    } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_STATS) {
-        answer_stats(talk, request->stats, &reply, &page); /* stratoctl asks too, on no channel */
     } else if (request->body_case == STRATO__CONTROL__REQUEST__BODY_SNAPSHOT) {
-        answer_snapshot(talk, request->snapshot, &reply, &snapshot); /* and for a backup */
+        answer_snapshot(talk, request->snapshot, &reply, &snapshot); /* stratoctl, on no channel */
     } else if (!channel_of(talk, peer->pipe, &channel)) {
         reply.status = STATUS_UNAVAILABLE;
         reply.error = say_hello;
@@ -344,7 +303,7 @@ static void look_for_trouble(struct talk *talk, unsigned i)
 }
 
 /* Whether a request is dropped unanswered: a stranger's, of which there were enough just now. Who
- * asks for figures or a backup asks again. */
+ * asks for a backup asks again. */
 static bool is_too_much(struct talk *talk, const struct link_peer *peer)
 {
     if (!link_server_stranger(talk->server, peer->pipe))
@@ -379,4 +338,10 @@ void talk_poll(struct talk *talk, uint64_t now_ms)
         look_for_absence(talk, i);
         look_for_trouble(talk, i);
     }
+}
+
+void talk_figures(const struct talk *talk, struct figures_page *page)
+{
+    figures_set(page, FIGURE_TURNED_AWAY, link_server_turned_away(talk->server));
+    figures_set(page, FIGURE_UNHEARD, talk->strangers_unheard);
 }

@@ -87,6 +87,7 @@ static void take_status(struct supervisor *s, struct ctl_connection *connection,
     {
         append_slot(out, slot, s->ctl.now_ms);
     }
+    connection->pass = s->shared.figures_readonly;
     ctl_end(&s->ctl, connection, NULL);
 }
 

@@ -69,12 +69,34 @@ static void drop(struct ctl_connection *connection)
     connection->state = CTL_FREE;
 }
 
+/* The descriptor to be passed goes with the first byte. */
+static ssize_t send_answer(struct ctl_connection *connection)
+{
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr header;
+    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                            .cmsg_level = SOL_SOCKET,
+                            .cmsg_type = SCM_RIGHTS}};
+    struct iovec piece = {connection->answer.data, connection->answer.len};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    if (connection->pass >= 0) {
+        memcpy(CMSG_DATA(&control.header), &connection->pass, sizeof(int));
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control.space;
+    }
+    ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
+    if (sent > 0)
+        connection->pass = -1;
+    return sent;
+}
+
 /* Sends what it can. When all is sent and the answer has ended, the connection has too. */
 static void send_some(struct ctl *ctl, struct ctl_connection *connection)
 {
     struct buffer *answer = &connection->answer;
     if (answer->len > 0) {
-        ssize_t sent = send(connection->fd, answer->data, answer->len, MSG_NOSIGNAL);
+        ssize_t sent = send_answer(connection);
         if (sent < 0 && errno != EAGAIN && errno != EINTR) {
             drop(connection);
             return;
@@ -119,6 +141,7 @@ static void admit(struct ctl *ctl, int fd)
     }
     connection->state = CTL_READING;
     connection->fd = fd;
+    connection->pass = -1;
     connection->since_ms = ctl->now_ms;
     connection->len = 0;
 }

@@ -29,6 +29,7 @@ struct ctl_connection {
     size_t len;        /* of the line, while reading */
     char line[CONTROL_LINE_MAX + 1];
     struct buffer answer;
+    int pass; /* a descriptor that goes with the answer, not owned; -1: none, or it has gone */
 };
 
 /* Takes a whole request line. It says something with ctl_row(), then ctl_end() or ctl_queue(). */

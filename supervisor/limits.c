@@ -27,7 +27,7 @@ static uint64_t needed_by_supervisor(const struct conf *conf)
 /* While a child is started it has each descriptor twice, above those that it gets in the end. */
 static uint64_t needed_by_store(const struct conf *conf)
 {
-    uint64_t given = RUN_FD_CHANNEL + RUN_CHANNEL_FDS * run_channel_count(conf);
+    uint64_t given = (uint64_t)run_store_figures_fd(run_channel_count(conf)) + 1;
     return 2 * given + CHILD_SPARE;
 }
 

@@ -21,7 +21,7 @@ static bool store_wanted(const struct conf *conf, unsigned number)
 static void store_name(const struct conf *conf, unsigned number, char *name)
 {
     (void)conf;
-    snprintf(name, RUN_NAME_MAX, "store-%s", backend_name((enum backend)number));
+    run_name_store((enum backend)number, name);
 }
 
 static void store_descriptors(const struct conf *conf, const struct shared *shared, unsigned number,
@@ -36,6 +36,7 @@ static void store_descriptors(const struct conf *conf, const struct shared *shar
         fd_map_add(map, shared->channel[number][i], first + RUN_CHANNEL_MEMORY);
         fd_map_add(map, shared->worker_bell[i], first + RUN_CHANNEL_DOORBELL);
     }
+    fd_map_add(map, shared->figures, run_store_figures_fd(run_channel_count(conf)));
 }
 
 static void worker_descriptors(const struct conf *conf, const struct shared *shared,
@@ -43,6 +44,7 @@ static void worker_descriptors(const struct conf *conf, const struct shared *sha
 {
     unsigned channel = RUN_LANES * worker + lane;
     fd_map_add(map, shared->worker_bell[channel], RUN_FD_DOORBELL);
+    fd_map_add(map, shared->figures, RUN_FD_FIGURES);
     for (unsigned i = 0; i < BACKEND_COUNT; i++) {
         int first = RUN_FD_BACKEND + RUN_BACKEND_FDS * (int)i;
         if (!conf_uses(conf, (enum backend)i))

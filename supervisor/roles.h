@@ -12,7 +12,7 @@ struct fd_map {
     unsigned count;
     struct {
         int source, target;
-    } entries[RUN_FD_CHANNEL + RUN_CHANNEL_FDS * SHARED_CHANNELS_MAX];
+    } entries[RUN_FD_CHANNEL + RUN_CHANNEL_FDS * SHARED_CHANNELS_MAX + 1];
 };
 
 struct role {

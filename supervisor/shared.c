@@ -14,6 +14,7 @@
 
 #include "proto/base/os.h"
 #include "proto/channel/channel.h"
+#include "proto/figures/figures.h"
 #include "proto/run/roster.h"
 #include "supervisor/notify.h"
 
@@ -79,10 +80,20 @@ static int make_bell(struct buffer *why)
 }
 
 /* Read-only for good: a descriptor opened so, of a file that cannot be opened for writing again. */
+static int open_readonly(int fd)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int readonly = open(path, O_RDONLY | O_CLOEXEC);
+    if (readonly >= 0 && fchmod(fd, 0400) < 0)
+        close_one(&readonly);
+    return readonly;
+}
+
 static enum status make_arena(struct shared *shared, struct conf *conf, enum backend backend,
                               struct buffer *why)
 {
-    char name[64], path[64];
+    char name[64];
     snprintf(name, sizeof name, "strato-arena-%s", backend_name(backend));
     int fd = kept_memory(name, conf);
     bool kept = fd >= 0;
@@ -92,12 +103,9 @@ static enum status make_arena(struct shared *shared, struct conf *conf, enum bac
         return STATUS_UNAVAILABLE;
     if (!kept)
         notify_keep(fd, name);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     shared->arena[backend] = fd;
-    shared->arena_readonly[backend] = open(path, O_RDONLY | O_CLOEXEC);
-    if (shared->arena_readonly[backend] < 0 || fchmod(fd, 0400) < 0)
-        return failed(why, name);
-    return STATUS_OK;
+    shared->arena_readonly[backend] = open_readonly(fd);
+    return shared->arena_readonly[backend] < 0 ? failed(why, name) : STATUS_OK;
 }
 
 static enum status make_backend(struct shared *shared, struct conf *conf, enum backend backend,
@@ -107,6 +115,16 @@ static enum status make_backend(struct shared *shared, struct conf *conf, enum b
         return STATUS_UNAVAILABLE;
     shared->store_bell[backend] = make_bell(why);
     return shared->store_bell[backend] < 0 ? STATUS_UNAVAILABLE : STATUS_OK;
+}
+
+static enum status make_figures(struct shared *shared, struct buffer *why)
+{
+    static const char name[] = "strato-figures";
+    shared->figures = make_memory(name, FIGURES_SIZE, why);
+    if (shared->figures < 0)
+        return STATUS_UNAVAILABLE;
+    shared->figures_readonly = open_readonly(shared->figures);
+    return shared->figures_readonly < 0 ? failed(why, name) : STATUS_OK;
 }
 
 static enum status make_channels(struct shared *shared, const struct conf *conf,
@@ -222,7 +240,9 @@ enum status shared_open(struct shared *shared, struct conf *conf, struct buffer 
         return failed(why, "the roster");
     shared->life_read = life[0];
     shared->life_write = life[1];
-    enum status status = make_backends(shared, conf, why);
+    enum status status = make_figures(shared, why);
+    if (status == STATUS_OK)
+        status = make_backends(shared, conf, why);
     if (status == STATUS_OK)
         status = open_listeners(shared, conf, why);
     return status == STATUS_OK ? shared_set_config(shared, conf, why) : status;

@@ -14,6 +14,7 @@ struct shared {
     int null; /* standard input of the children */
     int config;
     int roster;
+    int figures, figures_readonly;
     int life_read, life_write; /* the write end is the supervisor's life; nobody else has it */
     int arena[BACKEND_COUNT], arena_readonly[BACKEND_COUNT];
     int store_bell[BACKEND_COUNT];

@@ -51,7 +51,7 @@ enum {
     CHANNEL_SLOT_SIZE = 1024,
     CHANNEL_HITS = 64,      /* slots of the sampled-hits ring; a power of two */
     CHANNEL_SECRET = 16,    /* bytes */
-    CHANNEL_COUNTERS = 384, /* room for the worker's figures (proto/channel/figures.h) */
+    CHANNEL_COUNTERS = 384, /* reserved: workers of 0.2.0 count there */
 };
 
 enum channel_flags {

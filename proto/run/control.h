@@ -5,7 +5,8 @@
  * CONTROL_GROUP may connect. One request per connection, a line of at most CONTROL_LINE_MAX bytes
  * without its newline:
  *
- *     status                one row per process
+ *     status                one row per process; with its first byte comes a descriptor of the
+ *                           figures, for reading (proto/figures/figures.h)
  *     restart NAME          a process, a kind of process, or "all"
  *     reload                reads the configuration file again
  *     stop                  stops everything; answered when all is stopped

@@ -42,11 +42,20 @@ unsigned run_channel_count(const struct conf *conf)
     return RUN_LANES * workers;
 }
 
+void run_name_worker(unsigned worker, char *name)
+{
+    snprintf(name, RUN_NAME_MAX, "%s-%u", worker % 2 ? "grpc" : "http", worker / 2);
+}
+
+void run_name_store(enum backend backend, char *name)
+{
+    snprintf(name, RUN_NAME_MAX, "store-%s", backend_name(backend));
+}
+
 bool run_worker_name(const struct conf *conf, unsigned worker, char *name)
 {
-    bool grpc = worker % 2;
-    snprintf(name, RUN_NAME_MAX, "%s-%u", grpc ? "grpc" : "http", worker / 2);
-    return worker / 2 < count(grpc ? &conf->grpc : &conf->http);
+    run_name_worker(worker, name);
+    return worker / 2 < count(worker % 2 ? &conf->grpc : &conf->http);
 }
 
 void run_link_url(const struct conf *conf, enum backend backend, char *url)

@@ -45,6 +45,7 @@ enum {
     RUN_BACKEND_DOORBELL = 2, /* the store's eventfd */
     RUN_BACKEND_FDS = 3,
     RUN_FD_ROSTER = 32,      /* HTTP workers: see roster.h */
+    RUN_FD_FIGURES = 33,     /* where every process counts; see run_store_figures_fd() */
     RUN_FD_LISTEN_MORE = 40, /* the other listening sockets, up to CONF_LISTEN_MAX in all */
 
     /* stores */
@@ -85,6 +86,12 @@ static inline int run_listen_fd(unsigned i)
     return i == 0 ? RUN_FD_LISTEN : RUN_FD_LISTEN_MORE + (int)i - 1;
 }
 
+/* The same for a store: behind those of its channels. */
+static inline int run_store_figures_fd(unsigned channels)
+{
+    return RUN_FD_CHANNEL + RUN_CHANNEL_FDS * (int)channels;
+}
+
 /* Whether a backend keeps records in an arena. Without one RUN_BACKEND_ARENA and RUN_FD_ARENA are
  * not given, and workers ask the store for everything. */
 bool run_has_arena(enum backend backend);
@@ -92,8 +99,11 @@ bool run_has_arena(enum backend backend);
 unsigned run_channel_count(const struct conf *conf);
 /* The worker number of http-N or grpc-N. */
 unsigned run_worker_number(bool grpc, unsigned number);
-/* Writes "http-0" and so on for a worker number; name holds RUN_NAME_MAX bytes. Whether conf wants
- * that worker. */
+/* Writes "http-0" and so on for a worker number, "store-memory" and so on for a store; name holds
+ * RUN_NAME_MAX bytes. */
+void run_name_worker(unsigned worker, char *name);
+void run_name_store(enum backend backend, char *name);
+/* The same for a worker; whether conf wants it. */
 bool run_worker_name(const struct conf *conf, unsigned worker, char *name);
 /* Where a store's nng socket is: "ipc://RUN_DIR/store-memory.link". url holds RUN_URL_MAX bytes. */
 void run_link_url(const struct conf *conf, enum backend backend, char *url);

@@ -200,53 +200,25 @@ static enum status snapshot(struct engine *engine, const char *name,
     return snapshot_make(engine->snapshot, name, result_r);
 }
 
-static void stats(const struct engine *engine, struct stats *stats)
+static void set_figures(const struct engine *engine, struct figures_page *page)
 {
+    const struct env *env = &engine->env;
     MDB_envinfo info;
-    mdb_env_info(engine->env.lmdb, &info);
-    const double page = (double)engine->env.page_size;
-    const struct {
-        enum stats_kind kind;
-        const char *name, *help;
-        double value;
-    } figures[] = {
-        {STATS_COUNTER, "strato_disk_commits_total", "Transactions committed.",
-         (double)engine->commits},
-        {STATS_COUNTER, "strato_disk_commit_seconds_total", "Time spent on committing them.",
-         (double)engine->commit_ns / 1e9},
-        {STATS_COUNTER, "strato_disk_changes_total", "Changes in those transactions.",
-         (double)engine->changes},
-        {STATS_COUNTER, "strato_disk_refused_total", "Changes refused for want of room.",
-         (double)engine->refused},
-        {STATS_COUNTER, "strato_disk_expired_total", "Records reclaimed after their time.",
-         (double)engine->expired},
-        {STATS_GAUGE, "strato_disk_sync_seconds", "How long the last sync took (sync = interval).",
-         (double)flush_last_ns(engine->env.flush) / 1e9},
-        {STATS_COUNTER, "strato_disk_damaged_total",
-         "Things met in the database that make no sense and were not used.",
-         (double)engine->env.damaged},
-        {STATS_COUNTER, "strato_disk_dead_readers_total",
-         "Read transactions of dead processes that were cleared.",
-         (double)atomic_load(&engine->env.readers.dead)},
-        {STATS_GAUGE, "strato_disk_readers", "Read transactions open when it was last looked.",
-         (double)engine->env.readers.open},
-        {STATS_GAUGE, "strato_disk_oldest_reader_seconds",
-         "How long somebody has read the database as it was before later changes: pages freed "
-         "since "
-         "are not used again.",
-         (double)engine->env.readers.age_ms / 1e3},
-        {STATS_GAUGE, "strato_disk_oldest_reader_pid", "The process that does so; 0: nobody.",
-         (double)engine->env.readers.pid},
-        {STATS_GAUGE, "strato_disk_map_bytes", "Most that the database may grow to.",
-         (double)engine->env.pages_max * page},
-        {STATS_GAUGE, "strato_disk_file_bytes",
-         "Bytes of the database's file, free pages included.",
-         (double)(info.me_last_pgno + 1) * page},
-    };
-    figures_add_arena(stats, engine->arena, BACKEND_DISK);
-    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        stats_add(stats, figures[i].kind, figures[i].name, figures[i].help, figures[i].value,
-                  "backend=\"disk\"");
+    mdb_env_info(env->lmdb, &info);
+    figures_set_arena(page, engine->arena);
+    figures_set(page, FIGURE_DISK_COMMITS, engine->commits);
+    figures_set(page, FIGURE_DISK_COMMIT, engine->commit_ns);
+    figures_set(page, FIGURE_DISK_CHANGES, engine->changes);
+    figures_set(page, FIGURE_DISK_REFUSED, engine->refused);
+    figures_set(page, FIGURE_DISK_EXPIRED, engine->expired);
+    figures_set(page, FIGURE_DISK_SYNC, flush_last_ns(env->flush));
+    figures_set(page, FIGURE_DISK_DAMAGED, env->damaged);
+    figures_set(page, FIGURE_DISK_DEAD_READERS, atomic_load(&env->readers.dead));
+    figures_set(page, FIGURE_DISK_READERS, env->readers.open);
+    figures_set(page, FIGURE_DISK_OLDEST_READER, env->readers.age_ms * 1000000);
+    figures_set(page, FIGURE_DISK_OLDEST_READER_PID, (uint64_t)env->readers.pid);
+    figures_set(page, FIGURE_DISK_MAP, env->pages_max * env->page_size);
+    figures_set(page, FIGURE_DISK_FILE, (info.me_last_pgno + 1) * env->page_size);
 }
 
 /* ---- The engine's table: opening and closing ---- */
@@ -329,5 +301,5 @@ const struct engine_ops disk_engine = {
     .hit = hit,
     .tend = tend,
     .snapshot = snapshot,
-    .stats = stats,
+    .figures = set_figures,
 };

@@ -192,9 +192,9 @@ static bool tend(struct engine *engine, uint64_t now_wall_ms)
     return arena_reclaim(engine->arena, now_wall_ms, RECLAIM_BATCH) == RECLAIM_BATCH;
 }
 
-static void stats(const struct engine *engine, struct stats *stats)
+static void set_figures(const struct engine *engine, struct figures_page *page)
 {
-    figures_add_arena(stats, engine->arena, BACKEND_MEMORY);
+    figures_set_arena(page, engine->arena);
 }
 
 static void report(const struct arena_report *found)
@@ -254,5 +254,5 @@ const struct engine_ops memory_engine = {
     .settle = settle,
     .hit = hit,
     .tend = tend,
-    .stats = stats,
+    .figures = set_figures,
 };

@@ -43,23 +43,14 @@ static const struct row {
     {FAULT_TOO_LARGE, "TOOLARGE "},
 };
 
-static const struct {
-    const char *name;
-    enum status status;
-} faults[FAULT_COUNT] = {
-    [FAULT_OTHER] = {"other", STATUS_INTERNAL},
-    [FAULT_MOVED] = {"moved", STATUS_UNAVAILABLE},
-    [FAULT_ASK] = {"ask", STATUS_UNAVAILABLE},
-    [FAULT_WAIT] = {"wait", STATUS_UNAVAILABLE},
-    [FAULT_ELSEWHERE] = {"elsewhere", STATUS_UNAVAILABLE},
-    [FAULT_FULL] = {"full", STATUS_FULL},
-    [FAULT_READ_ONLY] = {"read_only", STATUS_UNAVAILABLE},
-    [FAULT_SUSPENDED] = {"suspended", STATUS_UNAVAILABLE},
-    [FAULT_LOGIN] = {"login", STATUS_REFUSED},
-    [FAULT_ACCESS] = {"access", STATUS_REFUSED},
-    [FAULT_WRONG_TYPE] = {"wrong_type", STATUS_WRONG_TYPE},
-    [FAULT_RANGE] = {"range", STATUS_OUT_OF_RANGE},
-    [FAULT_TOO_LARGE] = {"too_large", STATUS_TOO_LARGE},
+static const enum status statuses[FAULT_COUNT] = {
+    [FAULT_OTHER] = STATUS_INTERNAL,        [FAULT_MOVED] = STATUS_UNAVAILABLE,
+    [FAULT_ASK] = STATUS_UNAVAILABLE,       [FAULT_WAIT] = STATUS_UNAVAILABLE,
+    [FAULT_ELSEWHERE] = STATUS_UNAVAILABLE, [FAULT_FULL] = STATUS_FULL,
+    [FAULT_READ_ONLY] = STATUS_UNAVAILABLE, [FAULT_SUSPENDED] = STATUS_UNAVAILABLE,
+    [FAULT_LOGIN] = STATUS_REFUSED,         [FAULT_ACCESS] = STATUS_REFUSED,
+    [FAULT_WRONG_TYPE] = STATUS_WRONG_TYPE, [FAULT_RANGE] = STATUS_OUT_OF_RANGE,
+    [FAULT_TOO_LARGE] = STATUS_TOO_LARGE,
 };
 
 static const struct row *row_of(struct bytes text)
@@ -97,12 +88,7 @@ enum redis_fault redis_fault_of(struct bytes text)
 
 enum status redis_fault_status(enum redis_fault fault)
 {
-    return faults[fault].status;
-}
-
-const char *redis_fault_name(enum redis_fault fault)
-{
-    return faults[fault].name;
+    return statuses[fault];
 }
 
 const char *redis_fault_text(struct bytes text, char *out, size_t size)

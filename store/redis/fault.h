@@ -9,20 +9,10 @@
 #include "proto/base/bytes.h"
 #include "proto/base/status.h"
 
+/* FAULT_MOVED and so on: see the ERROR rows of figures.def, which count them. */
 enum redis_fault {
-    FAULT_OTHER,      /* not foreseen */
-    FAULT_MOVED,      /* another node has the slot; redis_fault_target() */
-    FAULT_ASK,        /* another node has this key, while its slot is on its way there */
-    FAULT_WAIT,       /* not now: the cluster is down or electing, a script runs */
-    FAULT_ELSEWHERE,  /* not by this server: it loads its data, or is a replica without a master */
-    FAULT_FULL,       /* maxmemory is reached */
-    FAULT_READ_ONLY,  /* a replica */
-    FAULT_SUSPENDED,  /* takes no writes for now: cannot save, or too few replicas */
-    FAULT_LOGIN,      /* no or a wrong password */
-    FAULT_ACCESS,     /* what it never does for us: no permission, no such command or database */
-    FAULT_WRONG_TYPE, /* the key holds something else */
-    FAULT_RANGE,      /* the sum leaves int64 */
-    FAULT_TOO_LARGE,  /* the set would be larger than max_set, or the answer is than it may be */
+#define ERROR(number, symbol, name) FAULT_##symbol = (number),
+#include "proto/figures/figures.def"
     FAULT_COUNT
 };
 
@@ -30,8 +20,6 @@ enum redis_fault {
 enum redis_fault redis_fault_of(struct bytes text);
 /* What to answer when it is not waited out. */
 enum status redis_fault_status(enum redis_fault fault);
-/* For logs and metrics: "moved", "full". */
-const char *redis_fault_name(enum redis_fault fault);
 
 enum { REDIS_TEXT_MAX = 256 };
 /* The text of an error as it can be shown: one line of ASCII, at most size - 1 bytes, without the

@@ -4,9 +4,9 @@
 #ifndef STRATO_STORE_REDIS_FIGURES_H
 #define STRATO_STORE_REDIS_FIGURES_H
 
+#include "proto/figures/figures.h"
 #include "store/redis/fault.h"
 #include "store/redis/links.h"
-#include "store/stats.h"
 
 struct redis_figures {
     struct redis_link_figures links;
@@ -16,7 +16,7 @@ struct redis_figures {
     uint64_t unknown;             /* increments whose outcome is unknown */
 };
 
-void redis_figures_add(const struct redis_figures *figures, const struct redis_links *links,
-                       struct stats *stats);
+void redis_figures_set(struct figures_page *page, const struct redis_figures *figures,
+                       const struct redis_links *links);
 
 #endif

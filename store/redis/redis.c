@@ -412,9 +412,9 @@ static int engine_fd(const struct engine *engine)
     return engine->epoll_fd;
 }
 
-static void stats(const struct engine *engine, struct stats *stats)
+static void set_figures(const struct engine *engine, struct figures_page *page)
 {
-    redis_figures_add(&engine->figures, &engine->links, stats);
+    redis_figures_set(page, &engine->figures, &engine->links);
 }
 
 /* ---- Opening and closing ---- */
@@ -481,5 +481,5 @@ const struct engine_ops redis_engine = {
     .tend = tend,
     .fd = engine_fd,
     .poll = poll,
-    .stats = stats,
+    .figures = set_figures,
 };

@@ -173,9 +173,32 @@ static enum end read_answer(FILE *file, const char *path, bool json, json_t *row
     return end;
 }
 
+/* The descriptor that comes with the answer's first byte, which is left there; -1: none. */
+static int take_descriptor(int fd)
+{
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr header;
+    } control;
+    char byte;
+    int taken = -1;
+    struct iovec piece = {&byte, 1};
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    if (recvmsg(fd, &message, MSG_PEEK | MSG_CMSG_CLOEXEC) <= 0)
+        return -1;
+    const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+        header->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(&taken, CMSG_DATA(header), sizeof taken);
+    return taken;
+}
+
 /* Asks once. */
 static enum end converse(const char *path, const char *request, bool json, json_t *rows,
-                         uid_t *uid_r)
+                         uid_t *uid_r, int *fd_r)
 {
     int fd = dial(path, uid_r);
     if (fd < 0)
@@ -183,6 +206,8 @@ static enum end converse(const char *path, const char *request, bool json, json_
     FILE *file = fdopen(fd, "r");
     /* One that is turned away is answered all the same, so the outcome of sending says little. */
     bool sent = dprintf(fd, "%s\n", request) > 0;
+    if (fd_r)
+        *fd_r = take_descriptor(fd);
     enum end end = file ? read_answer(file, path, json, rows) : FAILED;
     if (!sent && !file)
         failed(path, strerror(errno));
@@ -191,17 +216,18 @@ static enum end converse(const char *path, const char *request, bool json, json_
     return end;
 }
 
-bool ask_as(const char *socket_path, const char *request, bool json, json_t **rows_r, uid_t *uid_r)
+static bool ask_all(const char *path, const char *request, bool json, json_t **rows_r, uid_t *uid_r,
+                    int *fd_r)
 {
     json_t *rows = json_array();
     enum end end = CROWDED;
     for (int i = 0; end == CROWDED && i < CROWDED_TRIES; i++) {
         if (i > 0)
             poll(NULL, 0, CROWDED_PAUSE_MS);
-        end = converse(socket_path, request, json, rows, uid_r);
+        end = converse(path, request, json, rows, uid_r, fd_r);
     }
     if (end == CROWDED)
-        failed(socket_path, CONTROL_CROWDED);
+        failed(path, CONTROL_CROWDED);
     if (rows_r && end == DONE)
         *rows_r = rows;
     else
@@ -209,8 +235,20 @@ bool ask_as(const char *socket_path, const char *request, bool json, json_t **ro
     return end == DONE;
 }
 
+bool ask_as(const char *socket_path, const char *request, bool json, json_t **rows_r, uid_t *uid_r)
+{
+    return ask_all(socket_path, request, json, rows_r, uid_r, NULL);
+}
+
 bool ask(const char *socket_path, const char *request, bool json, json_t **rows_r)
 {
     uid_t uid;
-    return ask_as(socket_path, request, json, rows_r, &uid);
+    return ask_all(socket_path, request, json, rows_r, &uid, NULL);
+}
+
+bool ask_status(const char *socket_path, bool json, json_t **rows_r, int *fd_r)
+{
+    uid_t uid;
+    *fd_r = -1;
+    return ask_all(socket_path, "status", json, rows_r, &uid, fd_r);
 }

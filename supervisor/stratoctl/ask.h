@@ -17,6 +17,9 @@
 bool ask(const char *socket_path, const char *request, bool json, json_t **rows_r);
 /* The same; *uid_r is the user that stratod runs as. */
 bool ask_as(const char *socket_path, const char *request, bool json, json_t **rows_r, uid_t *uid_r);
+/* Asks for the processes. *fd_r is a descriptor of their figures, to be closed; -1: an older
+ * stratod gives none. */
+bool ask_status(const char *socket_path, bool json, json_t **rows_r, int *fd_r);
 /* The run_dir that a control socket is in: by its path, and not by what an answer says. */
 void ask_directory(const char *socket_path, char *directory, size_t size);
 

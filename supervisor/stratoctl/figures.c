@@ -1,167 +1,148 @@
 /*
- * figures - see figures.h. stratoctl, as a client of the stores' links. What a store says is only
- * ever copied and printed.
+ * figures - the figures as tables: operations, latency, workers; then whatever else there is.
  */
-#include "supervisor/stratoctl/figures.h"
-
-#include <err.h>
-#include <poll.h>
+#include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "proto/base/clock.h"
-#include "proto/link/link.h"
-#include "proto/run/run.h"
+#include "proto/figures/figures.h"
+#include "supervisor/stratoctl/ask.h"
+#include "supervisor/stratoctl/samples.h"
+#include "supervisor/stratoctl/table.h"
+#include "supervisor/stratoctl/views.h"
 
-enum { PATIENCE_MS = 2000, LOOK_MS = 20, SAMPLES_MAX = 100000 };
+static const char requests[] = "strato_requests_total";
+static const char responses[] = "strato_responses_total";
+static const char buckets[] = "strato_request_duration_seconds_bucket";
+static const char duration_sum[] = "strato_request_duration_seconds_sum";
+static const char duration_count[] = "strato_request_duration_seconds_count";
 
-static char *copy(const char *text)
+/* ---- Tables ---- */
+
+static void print_operations(const struct samples *samples)
 {
-    char *own = strdup(text);
-    if (!own)
-        err(1, "out of memory");
-    return own;
-}
-
-static void add(struct figures *figures, const Strato__Control__Sample *from)
-{
-    if (figures->count >= SAMPLES_MAX)
-        return;
-    if ((figures->count & (figures->count - 1)) == 0) { /* at powers of two */
-        size_t capacity = figures->count ? 2 * figures->count : 1;
-        figures->samples = realloc(figures->samples, capacity * sizeof *figures->samples);
-        if (!figures->samples)
-            err(1, "out of memory");
+    struct table *table = table_new();
+    table_row(table, "OPERATION", ">COUNT", NULL);
+    for (unsigned op = OP_NONE + 1; op < OP_COUNT; op++)
+        table_row(table, op_info((enum op)op)->name,
+                  table_number(samples_sum(samples, requests, "op", op_info((enum op)op)->name)),
+                  NULL);
+    table_print(&table);
+    printf("\n");
+    table = table_new();
+    table_row(table, "OUTCOME", ">COUNT", NULL);
+    for (unsigned status = 0; status < STATUS_COUNT; status++) {
+        const char *name = status_info((enum status)status)->name;
+        double count = samples_sum(samples, responses, "status", name);
+        if (count > 0)
+            table_row(table, name, table_number(count), NULL);
     }
-    figures->samples[figures->count++] = (struct figure_sample){
-        copy(from->name), copy(from->labels), copy(from->help), from->value, false};
+    table_print(&table);
 }
 
-static bool send_page(struct link_client *link, uint32_t page)
-{
-    Strato__Control__Request request = STRATO__CONTROL__REQUEST__INIT;
-    Strato__Control__Stats stats = STRATO__CONTROL__STATS__INIT;
-    request.id = page + 1;
-    request.body_case = STRATO__CONTROL__REQUEST__BODY_STATS;
-    stats.page = page;
-    request.stats = &stats;
-    return link_client_send(link, &request);
-}
-
-/* Takes the answer for a page; false when there is none yet. */
-static bool take_page(struct link_client *link, struct figures *figures, uint32_t *page,
-                      bool *end_r)
-{
-    Strato__Control__Reply *reply = link_client_receive(link);
-    if (!reply)
-        return false;
-    bool mine = reply->id == *page + 1 && reply->body_case == STRATO__CONTROL__REPLY__BODY_STATS;
-    for (size_t i = 0; mine && i < reply->stats->n_samples; i++)
-        add(figures, reply->stats->samples[i]);
-    if (mine) {
-        *page = reply->stats->next;
-        *end_r = *page == 0;
-    }
-    strato__control__reply__free_unpacked(reply, NULL);
-    return mine;
-}
-
-static void drop_from(struct figures *figures, size_t count)
-{
-    while (figures->count > count) {
-        struct figure_sample *sample = &figures->samples[--figures->count];
-        free(sample->name);
-        free(sample->labels);
-        free(sample->help);
-    }
-}
-
-static bool converse(struct link_client *link, struct figures *figures)
-{
-    bool end = false, asked = false;
-    uint32_t page = 0;
-    uint64_t until = clock_ms() + PATIENCE_MS, now;
-    while (!end && (now = clock_ms()) < until) {
-        struct pollfd readable = {.fd = link_client_fd(link), .events = POLLIN};
-        link_client_tick(link, now);
-        if (!asked)
-            asked = send_page(link, page);
-        if (take_page(link, figures, &page, &end))
-            asked = false;
-        else
-            poll(&readable, 1, LOOK_MS);
-    }
-    return end;
-}
-
-static bool backend_called(const char *name, enum backend *backend_r)
-{
-    for (int i = 0; i < BACKEND_COUNT; i++) {
-        *backend_r = (enum backend)i;
-        if (strcmp(backend_name(*backend_r), name) == 0)
-            return true;
-    }
-    return false;
-}
-
-bool figures_fetch(struct figures *figures, const char *run_dir, const char *backend_text)
-{
-    struct conf conf = {0};
-    enum backend backend;
-    char url[RUN_URL_MAX], reason[256];
-    size_t before = figures->count;
-    snprintf(conf.run_dir, sizeof conf.run_dir, "%s", run_dir);
-    if (!backend_called(backend_text, &backend))
-        return false;
-    run_link_url(&conf, backend, url);
-    if (access(url + strlen("ipc://"), R_OK | W_OK) != 0)
-        return false;
-    struct link_client *link = link_client_open(url, reason, sizeof reason);
-    if (!link)
-        return false;
-    bool done = converse(link, figures);
-    link_client_close(&link);
-    if (!done)
-        drop_from(figures, before);
-    return done;
-}
-
-void figures_free(struct figures *figures)
-{
-    drop_from(figures, 0);
-    free(figures->samples);
-    *figures = (struct figures){0};
-}
-
-const char *figures_label(const struct figure_sample *sample, const char *label)
-{
-    static char value[128];
-    size_t len = strlen(label);
-    for (const char *at = sample->labels; at && *at; at = strchr(at, ',')) {
-        at += *at == ',';
-        if (strncmp(at, label, len) == 0 && at[len] == '=' && at[len + 1] == '"') {
-            snprintf(value, sizeof value, "%.*s", (int)strcspn(at + len + 2, "\""), at + len + 2);
-            return value;
-        }
-    }
-    return "";
-}
-
-bool figures_is(const struct figure_sample *sample, const char *name, const char *label,
-                const char *value)
-{
-    return strcmp(sample->name, name) == 0 &&
-           (!label || strcmp(figures_label(sample, label), value) == 0);
-}
-
-double figures_sum(const struct figures *figures, const char *name, const char *label,
-                   const char *value)
+/* How many of a kind took at most this long. */
+static double at_most(const struct samples *samples, const char *kind, double bound)
 {
     double sum = 0;
-    for (size_t i = 0; i < figures->count; i++)
-        if (figures_is(&figures->samples[i], name, label, value))
-            sum += figures->samples[i].value;
+    for (size_t i = 0; i < samples->count; i++) {
+        const struct sample *sample = &samples->rows[i];
+        if (samples_is(sample, buckets, "kind", kind) &&
+            fabs(strtod(samples_label(sample, "le"), NULL) - bound) < bound / 100)
+            sum += sample->value;
+    }
     return sum;
+}
+
+/* The upper bound of the bucket in which a quantile lies, in seconds. */
+static double quantile(const struct samples *samples, const char *kind, double share)
+{
+    double all = samples_sum(samples, duration_count, "kind", kind);
+    for (unsigned k = FIGURE_LATENCY_FIRST_LOG2;
+         k + 1 < FIGURE_LATENCY_FIRST_LOG2 + FIGURE_LATENCY_BUCKETS; k++)
+        if (at_most(samples, kind, ldexp(1e-6, (int)k)) >= share * all)
+            return ldexp(1e-6, (int)k);
+    return INFINITY;
+}
+
+static const char *bound_text(double seconds)
+{
+    return isinf(seconds) ? ">over 262ms" : table_time(seconds);
+}
+
+static void print_latency(const struct samples *samples)
+{
+    static const char *const kinds[] = {"read", "write"};
+    struct table *table = table_new();
+    table_row(table, "LATENCY", ">COUNT", ">MEAN", ">P50 <=", ">P95 <=", ">P99 <=", NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        double count = samples_sum(samples, duration_count, "kind", kinds[i]);
+        double sum = samples_sum(samples, duration_sum, "kind", kinds[i]);
+        if (count > 0)
+            table_row(table, kinds[i], table_number(count), table_time(sum / count),
+                      bound_text(quantile(samples, kinds[i], 0.5)),
+                      bound_text(quantile(samples, kinds[i], 0.95)),
+                      bound_text(quantile(samples, kinds[i], 0.99)), NULL);
+    }
+    table_print(&table);
+}
+
+static void print_rest(const struct samples *samples)
+{
+    struct table *table = table_new();
+    table_row(table, "FIGURE", "OF", ">VALUE", NULL);
+    for (size_t i = 0; i < samples->count; i++) {
+        const struct sample *sample = &samples->rows[i];
+        if (samples_is(sample, requests, NULL, NULL) || samples_is(sample, responses, NULL, NULL) ||
+            strncmp(sample->name, buckets, strlen("strato_request_duration_seconds")) == 0)
+            continue;
+        const char *bytes = strstr(sample->name, "_bytes");
+        table_row(table, sample->name, sample->labels,
+                  bytes ? table_bytes(sample->value) : table_number(sample->value), NULL);
+    }
+    table_print(&table);
+}
+
+static void print_json(const struct samples *samples)
+{
+    json_t *rows = json_array();
+    for (size_t i = 0; i < samples->count; i++) {
+        const struct sample *sample = &samples->rows[i];
+        json_array_append_new(rows, json_pack("{s:s, s:s, s:f}", "name", sample->name, "labels",
+                                              sample->labels, "value", sample->value));
+    }
+    json_dumpf(rows, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15));
+    printf("\n");
+    json_decref(rows);
+}
+
+/* ---- Asking ---- */
+
+int view_figures(const struct options *options)
+{
+    struct samples samples;
+    json_t *rows = NULL;
+    int fd;
+    if (!ask_status(options->socket, options->json, &rows, &fd))
+        return 1;
+    bool good = samples_take(&samples, fd, rows);
+    json_decref(rows);
+    if (fd >= 0)
+        close(fd);
+    if (!good) {
+        fprintf(stderr, "stratoctl: this stratod has no memory for figures, as it is of an older "
+                        "release: restart the whole service\n");
+    } else if (options->json) {
+        print_json(&samples);
+    } else {
+        print_operations(&samples);
+        printf("\n");
+        print_latency(&samples);
+        printf("\n");
+        print_rest(&samples);
+    }
+    samples_free(&samples);
+    return good ? 0 : 1;
 }

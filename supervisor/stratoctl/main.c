@@ -101,7 +101,7 @@ static int run(const struct options *options, const char *word, const char *argu
     if (strcmp(word, "status") == 0)
         return view_status(options);
     if (strcmp(word, "stats") == 0)
-        return view_stats(options);
+        return view_figures(options);
     if (strcmp(word, "backup") == 0)
         return view_backup(options, argument);
     if (strcmp(word, "check") == 0)

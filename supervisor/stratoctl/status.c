@@ -10,7 +10,7 @@
 
 #include "proto/base/clock.h"
 #include "supervisor/stratoctl/ask.h"
-#include "supervisor/stratoctl/figures.h"
+#include "supervisor/stratoctl/samples.h"
 #include "supervisor/stratoctl/table.h"
 #include "supervisor/stratoctl/views.h"
 
@@ -18,7 +18,7 @@ enum { FIRST_LOOK_MS = 250, WATCH_MS = 1000 };
 
 struct look {
     uint64_t at_ms;
-    struct figures figures;
+    struct samples samples;
 };
 
 static const char *text_of(const json_t *row, const char *key)
@@ -32,20 +32,11 @@ static double number_of(const json_t *row, const char *key)
     return json_number_value(json_object_get(row, key));
 }
 
-static void take_look(const char *socket, const json_t *rows, struct look *look)
+static void take_look(int fd, const json_t *rows, struct look *look)
 {
-    char run_dir[128];
-    const json_t *supervisor = json_array_get(rows, 0);
-    size_t i;
-    json_t *backend;
-    figures_free(&look->figures);
+    samples_free(&look->samples);
     look->at_ms = clock_ms();
-    ask_directory(socket, run_dir, sizeof run_dir);
-    json_array_foreach(json_object_get(supervisor, "backends"), i, backend)
-    {
-        if (json_is_string(backend))
-            figures_fetch(&look->figures, run_dir, json_string_value(backend));
-    }
+    (void)!samples_take(&look->samples, fd, rows); /* then there is no rate */
 }
 
 static double resident_bytes(int pid)
@@ -67,9 +58,9 @@ static double done_by(const struct look *look, const json_t *row)
 {
     const char *name = text_of(row, "name");
     if (strcmp(text_of(row, "kind"), "store") == 0)
-        return figures_sum(&look->figures, "strato_store_submissions_total", "backend",
+        return samples_sum(&look->samples, "strato_store_submissions_total", "backend",
                            name + strlen("store-"));
-    return figures_sum(&look->figures, "strato_requests_total", "process", name);
+    return samples_sum(&look->samples, "strato_requests_total", "process", name);
 }
 
 /* Adds what the supervisor does not know: memory and, if there were two looks, requests. */
@@ -83,7 +74,7 @@ static void complete(json_t *rows, const struct look *before, const struct look 
         double more = done_by(now, row) - done_by(before, row);
         json_object_set_new(row, "memory_bytes",
                             json_integer((json_int_t)resident_bytes((int)number_of(row, "pid"))));
-        if (i > 0 && seconds > 0 && before->figures.count > 0)
+        if (i > 0 && seconds > 0 && before->samples.count > 0)
             json_object_set_new(row, "requests_per_second",
                                 json_real(more > 0 ? more / seconds : 0));
     }
@@ -140,22 +131,25 @@ static bool show(const struct options *options, struct look *before)
 {
     struct look now = {0};
     json_t *rows = NULL;
-    if (!ask(options->socket, "status", options->json, &rows))
+    int fd;
+    if (!ask_status(options->socket, options->json, &rows, &fd))
         return false;
-    bool first = before->figures.count == 0;
+    bool first = before->samples.count == 0;
     if (first)
-        take_look(options->socket, rows, before);
-    if (first && before->figures.count > 0)
+        take_look(fd, rows, before);
+    if (first && before->samples.count > 0)
         pause_ms(FIRST_LOOK_MS);
-    if (before->figures.count > 0)
-        take_look(options->socket, rows, &now);
+    if (before->samples.count > 0)
+        take_look(fd, rows, &now);
     complete(rows, before, &now);
     if (options->watch && !options->json)
         printf("\033[H\033[J");
     print(rows, options->json);
     bool shown = fflush(stdout) == 0;
     json_decref(rows);
-    figures_free(&before->figures);
+    if (fd >= 0)
+        close(fd);
+    samples_free(&before->samples);
     *before = now;
     return shown;
 }
@@ -168,6 +162,6 @@ int view_status(const struct options *options)
         pause_ms(WATCH_MS);
         good = show(options, &before);
     }
-    figures_free(&before.figures);
+    samples_free(&before.samples);
     return good ? 0 : 1;
 }

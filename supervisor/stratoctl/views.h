@@ -1,6 +1,6 @@
 /*
  * views - what stratoctl does beyond passing words on: shows the processes (status.c) and the
- * figures (stats.c), fetches a copy of the database (backup.c).
+ * figures (figures.c), fetches a copy of the database (backup.c).
  */
 #ifndef STRATO_SUPERVISOR_STRATOCTL_VIEWS_H
 #define STRATO_SUPERVISOR_STRATOCTL_VIEWS_H
@@ -15,7 +15,7 @@ struct options {
 
 /* Each returns the exit status. */
 int view_status(const struct options *options);
-int view_stats(const struct options *options);
+int view_figures(const struct options *options);
 int view_backup(const struct options *options, const char *path);
 
 #endif

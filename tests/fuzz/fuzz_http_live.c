@@ -125,7 +125,7 @@ static void end_jobs(struct world *w, enum status status)
     for (unsigned i = 0; i < JOBS_MAX; i++) {
         if (!jobs[i].used)
             continue;
-        bool good = status == STATUS_OK && !jobs[i].stats;
+        bool good = status == STATUS_OK;
         struct bytes value = {(const uint8_t *)large, good ? LARGE : 0};
         jobs[i].used = false;
         jobs[i].done(jobs[i].context, good ? STATUS_OK : STATUS_UNAVAILABLE, value);
@@ -236,7 +236,6 @@ static void close_world(struct world *w)
     answer_all(w, STATUS_OK, false);
     end_jobs(w, STATUS_OK);
     http_server_close(&w->server);
-    core_stats_close(&w->bench->core);
     require(w->bench->core.budget.used == 0 && core_open_calls(&w->bench->core) == 0);
     require(w->bench->store.staged == 0 && w->bench->store.submitted == 0 && open_jobs() == 0);
     require(!w->bench->store.for_slot.head && !w->bench->store.for_stage.head);

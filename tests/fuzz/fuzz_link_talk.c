@@ -122,12 +122,6 @@ bool link_server_renew(struct link_server *server, uint64_t now)
 
 /* ---- The store's stand-in ---- */
 
-static void samples(void *context, struct stats *stats)
-{
-    (void)context;
-    stats_add(stats, STATS_GAUGE, "strato_test", "A test.", 1, "x=\"%d\"", 1);
-}
-
 static enum status snapshot(void *context, const char *name, struct engine_snapshot *result_r)
 {
     (void)context, (void)name;
@@ -155,7 +149,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
                                          .bulk = bulk,
                                          .channels = CHANNELS,
                                          .memories = memories,
-                                         .samples = samples,
                                          .snapshot = snapshot};
     struct talk *talk = talk_open(&options, reason, sizeof reason);
     bulk_keep(bulk, 0, 0, (struct bytes){data, len});

@@ -122,8 +122,6 @@ static void begin(struct transfer *transfer, unsigned kind, struct bytes bytes)
         job->job = transfer_stage(transfer, (struct bytes){value, total}, &id, done, job);
     else if (kind % 8 == 2)
         job->job = transfer_fetch(transfer, total, total, done, job);
-    else if (kind % 8 == 3)
-        job->job = transfer_stats(transfer, done, job);
     else
         transfer_drop(transfer, total);
 }

@@ -6,7 +6,17 @@ import random
 import signal
 import subprocess
 
-from strato import TEST_BIN
+from strato import TEST_BIN, until
+
+
+def settled(strato):
+    """All figures, with what store-redis has counted until now: it writes its own down a few times a
+    second, so one more request must show."""
+    name = 'strato_store_submissions_total{backend="redis"}'
+    before = strato.metrics()[name]
+    with strato.client() as client:
+        client.kv_get("settled")
+    return until(lambda: [now for now in [strato.metrics()] if now[name] > before], "counted")[0]
 
 
 class Load:

@@ -116,8 +116,8 @@ def test_damage_costs_itself_only(scribble):
             assert client.kv_get("k1").status == 404
             assert client.get("/counters/c7").json()["value"] == 0
         if scribble in (flip_in_a_value, flip_a_length):
-            metrics = client.get("/metrics").body.decode()
-            assert 'strato_arena_quarantined_total{backend="memory"} 1' in metrics
+            until(lambda: 'strato_arena_quarantined_total{backend="memory"} 1' in
+                  client.get("/metrics").body.decode(), "counted")
         # Whole or gone: never something else than what was written.
         for number in range(300):
             answer = client.kv_get(f"k{number}")

@@ -119,8 +119,8 @@ def test_mixed_backends():
             strato.wait_restarted(name, old)
         assert client.kv_get("key").body == b"kept"
         assert client.get("/cache/key").json() == {"value": "lost"}
-        metrics = strato.metrics()
-        assert metrics['strato_arena_records{backend="memory",service="cache"}'] == 1
+        until(lambda: strato.metrics()[
+            'strato_arena_records{backend="memory",service="cache"}'] == 1, "counted")
         restart(strato)
         client = strato.client()
         assert client.kv_get("key").body == b"kept"

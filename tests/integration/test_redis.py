@@ -9,6 +9,7 @@ from client import escape
 from faked import run
 from redis_servers import Redis, free_port
 from strato import BIN, Strato, until
+from support import settled
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +286,7 @@ def test_redis_that_stops_answering():
         until(lambda: client.kv_put("a", b"third").status == 204, "back")
         assert client.kv_get("a").body == b"third"
         assert client.get("/counters/a").json()["value"] == 1
-        assert strato.metrics()['strato_redis_losses_total{backend="redis"}'] == 0
+        assert settled(strato)['strato_redis_losses_total{backend="redis"}'] == 0
 
 
 def test_connections_that_are_cut():
@@ -343,13 +344,13 @@ def test_several_instances_give_the_same_answers():
 
 def test_figures(redis, strato, client):
     client.kv_put("a", b"b")
-    figures = strato.metrics()
+    figures = settled(strato)
     assert figures['strato_redis_connected{backend="redis"}'] == 5
     assert figures['strato_redis_connections{backend="redis"}'] == 5
     assert figures['strato_redis_in_flight{backend="redis"}'] == 0
     redis.cli(1, "HSET", escape("for figures"), "a", "b")
     client.post(f"/counters/{escape(escape('for figures'))}?increment=1")
-    assert strato.metrics()['strato_redis_errors_total{backend="redis",error="wrong_type"}'] >= 1
+    assert settled(strato)['strato_redis_errors_total{backend="redis",error="wrong_type"}'] >= 1
 
 
 def test_the_store_has_nothing_of_hiredis_elsewhere():

@@ -10,7 +10,7 @@ import pytest
 from redis_load import RedisLoad
 from redis_servers import Cluster
 from strato import Strato, until
-from support import generator
+from support import generator, settled
 
 LONG = bool(os.environ.get("STRATO_LONG"))
 NODE_TIMEOUT = 1.0  # seconds until the cluster takes a silent master for dead
@@ -60,13 +60,13 @@ def test_each_service_has_a_prefix(cluster, client):
 def test_keys_go_where_redis_says(cluster, strato, client):
     """Every slot is computed as Redis does it: no node sends anything on."""
     client.kv_put("warm", b"v")
-    before = strato.metrics()['strato_redis_redirected_total{backend="redis"}']
+    before = settled(strato)['strato_redis_redirected_total{backend="redis"}']
     for name in [f"k-{number}" for number in range(500)] + [
             "{tag}a", "a{tag}b", "{}", "{}a", "a{", "}{", "{{x}}", "a}b{c}", "é🔑{é}", "{a}{b}",
             "x" * 470, "{" + "x" * 400 + "}"]:
         assert client.kv_put(name, name.encode()).status == 204
         assert client.kv_get(name).body == name.encode()
-    metrics = strato.metrics()
+    metrics = settled(strato)
     assert metrics['strato_redis_redirected_total{backend="redis"}'] == before
     assert metrics['strato_redis_connected{backend="redis"}'] >= 3
     assert {len(node.run("KEYS", "kv:k-*").splitlines()) > 100 for node in cluster.masters()} == {True}
@@ -132,7 +132,7 @@ def test_resharding_under_load(cluster, strato):
                             2000 if LONG else 300)
         figures = load.finish()
     assert figures["not done"] == figures["maybe"] == 0, figures
-    assert strato.metrics()['strato_redis_redirected_total{backend="redis"}'] > 0
+    assert settled(strato)['strato_redis_redirected_total{backend="redis"}'] > 0
 
 
 # ---- Masters that die ----

@@ -13,7 +13,7 @@ import pytest
 from redis_load import RedisLoad
 from redis_servers import Redis
 from strato import SANITIZED, Strato, until
-from support import generator, percentile
+from support import generator, percentile, settled
 
 LONG = bool(os.environ.get("STRATO_LONG"))
 BACK = 3.0 if SANITIZED else 1.0  # seconds until all is well again
@@ -84,7 +84,7 @@ def test_connections_cut():
         assert figures["done"] > 500, figures
         assert figures["not done"] == 0, figures
         assert figures["maybe"] == figures["unknown"], figures
-        metrics = strato.metrics()
+        metrics = settled(strato)
         assert metrics['strato_redis_losses_total{backend="redis"}'] >= 40
         assert metrics['strato_redis_unknown_total{backend="redis"}'] == figures["unknown"]
 

@@ -82,7 +82,7 @@ def test_all_in_one_database(number, options):
         redis.cli(number, "SET", "kv:theirs", "hello")
         assert client.kv_get("theirs").body == b"hello"
         assert client.get("/kv/kv:mine").status == 404
-        assert strato.metrics()['strato_redis_connected{backend="redis"}'] == 1
+        until(lambda: strato.metrics()['strato_redis_connected{backend="redis"}'] == 1, "counted")
 
 
 def test_a_database_that_there_is_not():

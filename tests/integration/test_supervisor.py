@@ -20,12 +20,12 @@ def test_contract_of_descriptors():
     with Faked({"http": {"workers": "3"}}) as strato:
         log = strato.log()
         found = re.findall(r"^descriptors ([\d ]+)$", log, re.MULTILINE)
-        # store: 0-7 and two per channel; worker: 0-7, three for its one store, the roster
-        assert sorted(len(line.split()) for line in found) == [12, 12, 12, 8 + 2 * 10]
+        # store: 0-7, two per channel, figures; worker: 0-7, three for its one store, roster, figures
+        assert sorted(len(line.split()) for line in found) == [13, 13, 13, 9 + 2 * 10]
         for line in found:
             numbers = sorted(map(int, line.split()))
-            assert [number for number in numbers if number != 32] == \
-                list(range(len(numbers) - (32 in numbers)))
+            far = [number for number in numbers if number in (32, 33)]
+            assert numbers == list(range(len(numbers) - len(far))) + far
         for worker in range(3):
             assert re.search(rf"http-{worker}\[\d+\]: lane 0 channel {4 * worker}$", log,
                              re.MULTILINE)

@@ -23,7 +23,7 @@
 enum { JOBS_MAX = 128 };
 
 struct transfer_job {
-    bool used, fetch, stats;
+    bool used, fetch;
     transfer_done *done;
     void *context;
     struct bytes value;
@@ -146,14 +146,6 @@ bool transfer_accepted(const struct transfer *transfer, const char **why_r)
     return true;
 }
 
-struct transfer_job *transfer_stats(struct transfer *transfer, transfer_done *done, void *context)
-{
-    (void)transfer;
-    struct transfer_job *job = new_job(true, (struct bytes){0}, done, context);
-    job->stats = true;
-    return job;
-}
-
 /* ---- A core with one store ---- */
 
 static uint64_t raw_arena[(1 << 20) / 8]; /* zeros: a read is always forwarded */
@@ -162,6 +154,7 @@ struct bench {
     struct run_child child;
     struct core core;
     struct core_store store;
+    struct figures_page page;
     struct channel_memory *memory;
     struct channel_store end;
     int doorbell;
@@ -197,6 +190,7 @@ static inline int open_bench(void **state)
     channel_worker_open(&bench->store.channel, bench->memory, bench->doorbell);
     channel_store_open(&bench->end, bench->memory, bench->doorbell);
     bench->core.child = &bench->child;
+    bench->core.figures = &bench->page;
     bench->core.stores[BACKEND_MEMORY] = &bench->store;
     bench->core.first = &bench->store;
     memset(jobs, 0, sizeof jobs);

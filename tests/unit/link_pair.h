@@ -31,12 +31,6 @@ struct pair {
     unsigned transfer_count;
 };
 
-static inline void pair_samples(void *context, struct stats *stats)
-{
-    stats_add(stats, STATS_GAUGE, "strato_test_answer", "The answer.", 42, "process=\"%s\"",
-              (const char *)context);
-}
-
 static inline void pair_open_store(struct pair *pair)
 {
     static char name[] = "store-memory";
@@ -50,8 +44,6 @@ static inline void pair_open_store(struct pair *pair)
         .bulk = pair->bulk,
         .channels = PAIR_CHANNELS,
         .memories = pair->memories,
-        .samples = pair_samples,
-        .context = name,
     };
     pair->talk = talk_open(&options, reason, sizeof reason);
     if (!pair->talk)

@@ -74,10 +74,8 @@ static void classifies(void **state)
 static void every_fault_has_a_row(void **state)
 {
     (void)state;
-    for (int i = 0; i < FAULT_COUNT; i++) {
-        assert_non_null(redis_fault_name((enum redis_fault)i));
+    for (int i = 0; i < FAULT_COUNT; i++)
         assert_true(redis_fault_status((enum redis_fault)i) != STATUS_OK);
-    }
 }
 
 static void reads_targets(void **state)

@@ -177,16 +177,11 @@ static void test_the_secret(void **state)
 
 static void test_hello_comes_first(void **state)
 {
-    Strato__Control__Request request = STRATO__CONTROL__REQUEST__INIT;
-    Strato__Control__Stats stats = STRATO__CONTROL__STATS__INIT;
     (void)state;
     const Strato__Control__Reply *reply = stage(1, 1, 0, "x");
     assert_int_equal(reply->status, STATUS_UNAVAILABLE);
     assert_string_equal(reply->error, "say hello first");
     assert_int_equal(fetch(0, 0)->status, STATUS_UNAVAILABLE);
-    request.body_case = STRATO__CONTROL__REQUEST__BODY_STATS;
-    request.stats = &stats;
-    assert_int_equal(ask(&request)->status, STATUS_OK); /* figures are for everyone */
     say_hello(good_hello());
     assert_int_equal(stage(1, 1, 0, "x")->status, STATUS_OK);
     reconnect();
@@ -289,20 +284,6 @@ static void test_drop_of_staged_leaves_answers(void **state)
     assert_false(bulk_kept(pair.bulk, 3, 0, &value));
 }
 
-static void test_stats_pages_beyond_the_end(void **state)
-{
-    Strato__Control__Request request = STRATO__CONTROL__REQUEST__INIT;
-    Strato__Control__Stats stats = STRATO__CONTROL__STATS__INIT;
-    (void)state;
-    say_hello(good_hello());
-    request.body_case = STRATO__CONTROL__REQUEST__BODY_STATS;
-    request.stats = &stats;
-    stats.page = UINT32_MAX;
-    assert_int_equal(ask(&request)->stats->n_samples, 0);
-    stats.page = 0;
-    assert_true(ask(&request)->stats->n_samples > 100);
-}
-
 static ino_t public_socket(void)
 {
     struct stat info;
@@ -377,7 +358,6 @@ int main(void)
         CASE(test_absent_workers_leave_nothing),
         CASE(test_fetch_bounds),
         CASE(test_drop_of_staged_leaves_answers),
-        CASE(test_stats_pages_beyond_the_end),
         CASE(test_trouble_makes_a_new_listener),
         CASE(test_endless_trouble_is_heard_less_and_less),
     };

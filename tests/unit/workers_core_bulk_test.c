@@ -164,8 +164,8 @@ static void test_budget(void **state)
     assert_false(core_budget_take(core, 1));
     assert_false(core_budget_take(core, UINT64_MAX));
     assert_int_equal(core->budget.used, 20);
-    assert_int_equal(bench->memory->counters[FIGURE_BUDGET_USED], 20);
-    assert_int_equal(bench->memory->counters[FIGURE_BUDGET_REFUSED], 2);
+    assert_int_equal(bench->page.at[FIGURE_BUDGET_USED], 20);
+    assert_int_equal(bench->page.at[FIGURE_BUDGET_REFUSED], 2);
     core_budget_relief(core, free_some, bench);
     assert_false(core_budget_take(core, 21));
     assert_int_equal(core->budget.used, 20);

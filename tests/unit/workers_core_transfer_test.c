@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include "proto/channel/figures.h"
 #include "tests/unit/link_pair.h"
 
 enum { LONG_MS = 15000 }; /* for what takes far less */
@@ -187,18 +186,12 @@ static void test_cancelled_jobs_are_not_done(void **state)
     struct transfer *transfer = pair_worker(&pair, 0);
     assert_true(PAIR_UNTIL(&pair, !transfer_busy(transfer), LONG_MS));
     for (unsigned rounds = 0; rounds < 10; rounds++) {
-        struct transfer_job *stage, *fetch, *stats;
+        struct transfer_job *stage, *fetch;
         bulk_keep(pair.bulk, 0, rounds, buffer_bytes(&value));
         stage = transfer_stage(transfer, buffer_bytes(&value), &id, pair_done, &cancelled);
         fetch = transfer_fetch(transfer, rounds, value.len, pair_done, &cancelled);
-        stats = transfer_stats(transfer, pair_done, &cancelled);
-        for (unsigned i = 0; i < rounds && cancelled.count == 0; i++)
+        for (unsigned i = 0; i < rounds; i++)
             pair_round(&pair);
-        if (cancelled.count == 0) {
-            transfer_cancel(&stats);
-            assert_null(stats);
-        }
-        cancelled.count = 0;
         transfer_cancel(&stage);
         transfer_cancel(&fetch);
         transfer_drop(transfer, id);
@@ -272,35 +265,6 @@ static void test_a_late_hello_is_overcome(void **state)
     pair_close(&pair);
 }
 
-static size_t samples_seen;
-
-static void count_samples(void *context, enum status status, struct bytes data)
-{
-    const Strato__Control__StatsReply *reply = (const void *)data.data;
-    struct outcome *outcome = context;
-    outcome->count++;
-    outcome->status = status;
-    samples_seen = reply->n_samples;
-    assert_string_equal(reply->samples[0]->name, "strato_test_answer");
-    assert_int_equal(reply->samples[0]->value, 42);
-}
-
-static void test_stats(void **state)
-{
-    struct outcome outcome = {0};
-    struct pair pair;
-    (void)state;
-    pair_open(&pair);
-    struct transfer *transfer = pair_worker(&pair, 0);
-    for (unsigned i = 1; i <= 3; i++) {
-        transfer_stats(transfer, count_samples, &outcome);
-        assert_true(PAIR_UNTIL(&pair, outcome.count == i, LONG_MS));
-        assert_int_equal(outcome.status, STATUS_OK);
-        assert_true(samples_seen > 100);
-    }
-    pair_close(&pair);
-}
-
 /* As a listener that nng has lost: it takes the connection and the header, and says no more. */
 static int silent_store(const struct pair *pair)
 {
@@ -359,7 +323,6 @@ int main(void)
         cmocka_unit_test(test_wrong_name_is_refused),
         cmocka_unit_test(test_new_worker_forgets_its_predecessor),
         cmocka_unit_test(test_a_late_hello_is_overcome),
-        cmocka_unit_test(test_stats),
         cmocka_unit_test(test_silence_is_reported_and_overcome),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

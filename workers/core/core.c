@@ -54,6 +54,7 @@ struct core *core_open(const struct run_child *child)
     if (!core)
         panic("out of memory: the core");
     core->child = child;
+    core_figures_open(core);
     struct core_store **end = &core->first;
     for (enum backend backend = 0; backend < BACKEND_COUNT; backend++)
         if (conf_uses(&child->conf, backend)) {
@@ -62,7 +63,6 @@ struct core *core_open(const struct run_child *child)
         }
     if (!core->first)
         panic("no backend is in use");
-    core_gauge(core, FIGURE_CONNECTIONS_OPEN, 0);
     bool grpc = child->channel / RUN_LANES == run_worker_number(true, child->number);
     core_budget_open(core, grpc ? child->conf.grpc.max_memory : child->conf.http.max_memory);
     return core;
@@ -72,8 +72,6 @@ static void close_store(struct core_store *store)
 {
     if (store->probe.state.phase != PHASE_CLOSED)
         core_detach(&store->probe);
-    if (store->stats_job)
-        transfer_cancel(&store->stats_job);
     transfer_close(&store->transfer);
     channel_unmap(&store->channel.memory);
     if (store->reader.base)
@@ -88,49 +86,10 @@ void core_close(struct core **core)
         next = store->next;
         close_store(store);
     }
-    core_stats_close(*core);
     deadlines_free(&(*core)->deadlines);
     buffer_free(&(*core)->scratch);
     free(*core);
     *core = NULL;
-}
-
-/* ---- Figures ---- */
-
-/* This worker is the only writer, so a plain load and store will do. */
-void core_count(struct core *core, unsigned figure, uint64_t add)
-{
-    _Atomic uint64_t *counter = &core->first->channel.memory->counters[figure];
-    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, value + add, memory_order_relaxed);
-}
-
-void core_gauge(struct core *core, unsigned figure, uint64_t value)
-{
-    atomic_store_explicit(&core->first->channel.memory->counters[figure], value,
-                          memory_order_relaxed);
-}
-
-/* The first bucket whose bound, 2^(FIGURE_LATENCY_FIRST_LOG2 + bucket) us, is not exceeded. */
-static unsigned latency_bucket(uint64_t ns)
-{
-    uint64_t us = (ns + 999) / 1000;
-    if (us <= 1u << FIGURE_LATENCY_FIRST_LOG2)
-        return 0;
-    unsigned log2_up = 64 - (unsigned)__builtin_clzll(us - 1);
-    unsigned bucket = log2_up - FIGURE_LATENCY_FIRST_LOG2;
-    return bucket < FIGURE_LATENCY_BUCKETS ? bucket : FIGURE_LATENCY_BUCKETS - 1;
-}
-
-static void count_ended(struct core *core, const struct core_call *call)
-{
-    enum op op = call->request.op;
-    unsigned latency = FIGURE_LATENCY + (op_info(op)->write ? FIGURE_LATENCY_BUCKETS + 1 : 0);
-    uint64_t ns = clock_ns() - call->state.started_ns;
-    core_count(core, FIGURE_REQUESTS + (unsigned)op, 1);
-    core_count(core, figure_ended(call->reply.status), 1);
-    core_count(core, latency + latency_bucket(ns), 1);
-    core_count(core, latency + FIGURE_LATENCY_BUCKETS, ns);
 }
 
 /* ---- A call's beginning and end ---- */
@@ -157,7 +116,7 @@ static bool answer(struct core *core, struct core_call *call, enum status status
 {
     call->reply.status = status;
     call->error = error;
-    count_ended(core, call);
+    core_count_ended(core, call);
     if (log_level() == LOG_DEBUG)
         trace(core, call, "local");
     return true;
@@ -190,7 +149,7 @@ void core_end(struct core_call *call, enum status status)
     call->error = call->state.given_up ? core_given_up_text(status)
                                        : core_error_text(store, &call->reply, call->request.op);
     if (call != &store->probe)
-        count_ended(core, call);
+        core_count_ended(core, call);
     if (log_level() == LOG_DEBUG)
         trace_submitted(core, call);
     core->ended++;
@@ -221,7 +180,8 @@ bool core_start(struct core *core, struct core_call *call)
             call->reply.status = STATUS_RETRY;
             return true;
         }
-        core_count(core, status == STATUS_RETRY ? FIGURE_READS_FORWARDED : FIGURE_READS_LOCAL, 1);
+        figures_count(core->figures,
+                      status == STATUS_RETRY ? FIGURE_READS_FORWARDED : FIGURE_READS_LOCAL, 1);
         if (status != STATUS_RETRY)
             return answer(core, call, status, status_info(status)->text);
     }
@@ -304,13 +264,7 @@ static void poll_links(struct core *core, uint64_t now_ms)
     core->noticed = false;
 }
 
-static void poll_stats(struct core *core, uint64_t now_ns)
-{
-    if (core->stats_waiters || core->stats_deadline_ns != 0)
-        core_stats_poll(core, now_ns);
-}
-
-/* The links come last but for delivering what they bring: they send what the others started. */
+/* The links come last: they send what the others started. */
 unsigned core_poll(struct core *core, uint64_t now_ns)
 {
     struct core_store *store;
@@ -324,13 +278,11 @@ unsigned core_poll(struct core *core, uint64_t now_ns)
     expire(core, now_ns);
     if (core->ready_waiters)
         core_ready_poll(core, now_ns);
-    poll_stats(core, now_ns);
     CORE_EACH_STORE(core, store)
     {
         core_admit(store);
     }
     poll_links(core, now_ns / 1000000);
-    poll_stats(core, now_ns);
     return core->ended;
 }
 
@@ -407,7 +359,7 @@ int core_sleep(struct core *core, uint64_t now_ns)
     if (has_completion(core) || spin(core, now_ns) || !fall_asleep(core))
         return 0;
     uint64_t wait_ms = CORE_SLEEP_MAX_MS;
-    if (links_busy(core) || core->stats_deadline_ns != 0)
+    if (links_busy(core))
         wait_ms = CORE_LINK_POLL_MS;
     const struct core_call *next = deadlines_next(&core->deadlines);
     if (next) {

@@ -111,7 +111,7 @@ void core_ready_cancel(struct core *core, void *context);
 /* Whether the backend of one service answered when core_ready() last asked it. */
 bool core_answers(const struct core *core, enum service service);
 
-/* The worker's figures, see proto/channel/figures.h. */
+/* The worker's figures, see proto/figures/figures.def. */
 void core_count(struct core *core, unsigned figure, uint64_t add);
 void core_gauge(struct core *core, unsigned figure, uint64_t value);
 
@@ -134,12 +134,7 @@ void core_budget_give(struct core *core, uint64_t bytes);
 void core_budget_relief(struct core *core, bool (*relieve)(void *context), void *context);
 extern const char core_budget_error[];
 
-/*
- * Asks every store for its stats and collects them, with those of the processes, as Prometheus
- * text. Done is called by core_poll() once, with text borrowed for the call; stores that do not
- * answer within 1 s are left out.
- */
-void core_stats(struct core *core, void (*done)(void *context, struct bytes text), void *context);
-void core_stats_cancel(struct core *core, void *context);
+/* Appends the figures of all processes as Prometheus text. */
+void core_figures(struct core *core, struct buffer *text);
 
 #endif

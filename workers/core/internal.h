@@ -6,7 +6,7 @@
 
 #include "proto/arena/reader.h"
 #include "proto/channel/channel.h"
-#include "proto/channel/figures.h"
+#include "proto/figures/figures.h"
 #include "workers/core/core.h"
 #include "workers/core/deadlines.h"
 #include "workers/core/transfer.h"
@@ -20,7 +20,7 @@ enum {
     CORE_STAGED_MAX = 32,
     CORE_LINK_POLL_MS = 50,
     CORE_SLEEP_MAX_MS = 1000,
-    CORE_INQUIRY_MS = 1000, /* for stats and probes */
+    CORE_INQUIRY_MS = 1000, /* for probes */
 };
 
 enum core_phase {
@@ -63,26 +63,17 @@ struct core_store {
     enum status answered; /* what the last probe showed: STATUS_OK or STATUS_UNAVAILABLE */
     char trouble[300];    /* in the store's words, when it gave some */
     uint64_t answered_ns; /* 0: never */
-    struct transfer_job *stats_job;
 };
 
 struct core_waiter {
     struct core_waiter *next;
     void (*ready)(void *context, enum status status, const char *backend);
-    void (*stats)(void *context, struct bytes text);
     void *context;
-};
-
-/* One figure of somebody; the texts are offsets into samples.texts. */
-struct core_sample {
-    uint32_t name, labels, help;
-    uint32_t order; /* of arrival */
-    double value;
-    bool counter;
 };
 
 struct core {
     const struct run_child *child;
+    struct figures_page *figures;             /* what this worker counts */
     struct core_store *stores[BACKEND_COUNT]; /* NULL: not in use */
     struct core_store *first;
     struct deadlines deadlines;
@@ -100,13 +91,6 @@ struct core {
     } budget;
 
     struct core_waiter *ready_waiters;
-    struct core_waiter *stats_waiters;
-    uint64_t stats_deadline_ns; /* 0: no collection under way */
-    struct core_samples {
-        struct core_sample *rows;
-        uint32_t count, capacity;
-        struct buffer texts;
-    } samples;
 };
 
 #define CORE_EACH_STORE(core, store) for ((store) = (core)->first; (store); (store) = (store)->next)
@@ -145,14 +129,16 @@ void core_budget_close(struct core *core);
 /* budget.c: core_budget_take() for who waits when there is none. */
 bool core_budget_try(struct core *core, uint64_t bytes) MUST_CHECK;
 
-/* probe.c, stats.c: their part of core_poll(), when somebody waits for it. */
+/* figures.c: takes up this worker's page; counts a call that has ended. */
+void core_figures_open(struct core *core);
+void core_count_ended(struct core *core, const struct core_call *call);
+/* processes.c: shows all processes and gives the figures that say what they are. */
+void core_processes(const struct core *core, struct figures *figures, figures_take *take,
+                    void *context);
+
+/* probe.c: its part of core_poll(), when somebody waits for it. */
 void core_ready_poll(struct core *core, uint64_t now_ns);
-void core_stats_poll(struct core *core, uint64_t now_ns);
-void core_stats_close(struct core *core);
-/* stats.c: adds a sample to the collection under way; processes.c: adds those of the processes. */
-void core_stats_add(struct core *core, const Strato__Control__Sample *sample);
-void core_processes_add(struct core *core);
-/* waiter.c: who waits for either. */
+/* waiter.c: who waits for a probe. */
 void core_waiter_add(struct core_waiter **list, struct core_waiter waiter);
 void core_waiter_remove(struct core_waiter **list, const void *context);
 /* Takes the first out; false when there is none. */

@@ -1,5 +1,5 @@
 /*
- * processes - the figures of every process: the supervisor's roster, and what /proc says of each.
+ * processes - which processes there are: the supervisor's roster, and what /proc says of each.
  *
  * Without a roster (an older supervisor's, for the time of an upgrade) there is this process alone.
  */
@@ -7,80 +7,130 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "proto/base/clock.h"
 #include "proto/run/roster.h"
 #include "workers/core/internal.h"
 
-static void add(struct core *core, const struct roster_row *row, const char *name, const char *help,
-                bool counter, double value)
-{
-    char labels[64];
-    snprintf(labels, sizeof labels, "process=\"%s\"", row->name);
-    Strato__Control__Sample sample = STRATO__CONTROL__SAMPLE__INIT;
-    sample.name = (char *)name;
-    sample.help = (char *)help;
-    sample.labels = labels;
-    sample.counter = counter;
-    sample.value = value;
-    core_stats_add(core, &sample);
-}
-
 /* Its time on the processors, in ticks, and its memory in RAM, in pages. */
-static bool look_at(int32_t pid, uint64_t *ticks_r, uint64_t *pages_r)
+struct use {
+    bool known;
+    uint64_t ticks, pages;
+};
+
+static struct use look_at(int32_t pid)
 {
+    struct use use = {0};
     char path[64], text[1024];
     uint64_t user, system;
     snprintf(path, sizeof path, "/proc/%" PRId32 "/stat", pid);
-    FILE *file = fopen(path, "re");
+    FILE *file = pid > 0 ? fopen(path, "re") : NULL;
     if (!file)
-        return false;
+        return use;
     size_t len = fread(text, 1, sizeof text - 1, file);
     fclose(file);
     text[len] = '\0';
     const char *rest = strrchr(text, ')'); /* the end of its name, which may hold anything */
-    if (!rest || sscanf(rest,
-                        ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64
-                        " %*d %*d %*d %*d %*d %*d %*u %*u %" SCNu64,
-                        &user, &system, pages_r) != 3)
-        return false;
-    *ticks_r = user + system;
+    use.known = rest && sscanf(rest,
+                               ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64
+                               " %*d %*d %*d %*d %*d %*d %*u %*u %" SCNu64,
+                               &user, &system, &use.pages) == 3;
+    if (use.known)
+        use.ticks = user + system;
+    return use;
+}
+
+/* The value of one figure of a process; false: it has none. */
+typedef bool value_of(const struct roster_row *row, const struct use *use, double *value_r);
+
+static bool ready(const struct roster_row *row, const struct use *use, double *value_r)
+{
+    (void)use;
+    *value_r = row->ready;
     return true;
 }
 
-static void add_use(struct core *core, const struct roster_row *row)
+static bool restarts(const struct roster_row *row, const struct use *use, double *value_r)
 {
-    uint64_t ticks, pages;
-    if (row->pid <= 0 || !look_at(row->pid, &ticks, &pages))
-        return;
-    add(core, row, "strato_process_cpu_seconds_total", "CPU time used by a process.", true,
-        (double)ticks / (double)sysconf(_SC_CLK_TCK));
-    add(core, row, "strato_process_resident_memory_bytes",
-        "Memory of a process that is in RAM, shared mappings included.", false,
-        (double)pages * (double)sysconf(_SC_PAGESIZE));
-    if (row->started_ms > 0)
-        add(core, row, "strato_process_start_time_seconds", "When a process started, in Unix time.",
-            false, (double)row->started_ms / 1e3);
+    (void)use;
+    *value_r = row->restarts;
+    return true;
 }
 
-static void add_row(struct core *core, const struct roster_row *row)
+static bool deaths(const struct roster_row *row, const struct use *use, double *value_r)
 {
-    add(core, row, "strato_process_ready", "1 when a process serves, else 0.", false, row->ready);
-    add(core, row, "strato_process_restarts_total",
-        "Starts of a process since the first, planned or not.", true, row->restarts);
-    add(core, row, "strato_process_deaths_total", "Ends of a process that nobody had asked for.",
-        true, row->deaths);
-    add_use(core, row);
+    (void)use;
+    *value_r = row->deaths;
+    return true;
 }
 
-void core_processes_add(struct core *core)
+static bool processor(const struct roster_row *row, const struct use *use, double *value_r)
+{
+    (void)row;
+    *value_r = (double)use->ticks / (double)sysconf(_SC_CLK_TCK);
+    return use->known;
+}
+
+static bool memory(const struct roster_row *row, const struct use *use, double *value_r)
+{
+    (void)row;
+    *value_r = (double)use->pages * (double)sysconf(_SC_PAGESIZE);
+    return use->known;
+}
+
+static bool started(const struct roster_row *row, const struct use *use, double *value_r)
+{
+    *value_r = (double)row->started_ms / 1e3;
+    return use->known && row->started_ms > 0;
+}
+
+static const struct {
+    const char *name, *help;
+    value_of *value;
+    enum figure_type type;
+    bool of_roster; /* the roster alone knows it */
+} rows[] = {
+    {"strato_process_ready", "1 when a process serves, else 0.", ready, FIGURE_GAUGE, true},
+    {"strato_process_restarts_total", "Starts of a process since the first, planned or not.",
+     restarts, FIGURE_COUNTER, true},
+    {"strato_process_deaths_total", "Ends of a process that nobody had asked for.", deaths,
+     FIGURE_COUNTER, true},
+    {"strato_process_cpu_seconds_total", "CPU time used by a process.", processor, FIGURE_COUNTER,
+     false},
+    {"strato_process_resident_memory_bytes",
+     "Memory of a process that is in RAM, shared mappings included.", memory, FIGURE_GAUGE, false},
+    {"strato_process_start_time_seconds", "When a process started, in Unix time.", started,
+     FIGURE_GAUGE, false},
+};
+
+static void give(const struct roster *roster, const struct use *uses, unsigned r,
+                 figures_take *take, void *context)
+{
+    char labels[64];
+    double value;
+    for (uint32_t i = 0; i < roster->count; i++) {
+        if (!rows[r].value(&roster->rows[i], &uses[i], &value))
+            continue;
+        snprintf(labels, sizeof labels, "process=\"%s\"", roster->rows[i].name);
+        const struct figure figure = {rows[r].name, rows[r].name, labels,
+                                      rows[r].help, rows[r].type, value};
+        take(context, &figure);
+    }
+}
+
+void core_processes(const struct core *core, struct figures *figures, figures_take *take,
+                    void *context)
 {
     struct roster roster;
-    if (!roster_read(RUN_FD_ROSTER, &roster)) {
-        struct roster_row own = {.pid = getpid()};
-        snprintf(own.name, sizeof own.name, "%s", core->child->name);
-        add_use(core, &own);
-        return;
+    struct use uses[ROSTER_ROWS];
+    bool known = roster_read(RUN_FD_ROSTER, &roster);
+    if (!known) {
+        roster = (struct roster){.count = 1, .rows[0].pid = getpid()};
+        snprintf(roster.rows[0].name, sizeof roster.rows[0].name, "%s", core->child->name);
     }
-    for (uint32_t i = 0; i < roster.count; i++)
-        add_row(core, &roster.rows[i]);
+    for (uint32_t i = 0; i < roster.count; i++) {
+        uses[i] = look_at(roster.rows[i].pid);
+        figures_show(figures, roster.rows[i].name);
+    }
+    for (unsigned r = 0; r < sizeof rows / sizeof *rows; r++)
+        if (known || !rows[r].of_roster)
+            give(&roster, uses, r, take, context);
 }

@@ -24,7 +24,6 @@ enum {
     ASK_AGAIN_MS = 1000,
     HELLO_AGAIN_MS = 100,
     ANSWERS_MAX = 256, /* taken in one round */
-    PAGES_MAX = 1024,  /* of figures; a store has a few */
 };
 
 struct transfer {
@@ -126,11 +125,6 @@ struct transfer_job *transfer_fetch(struct transfer *transfer, uint64_t sequence
     return job;
 }
 
-struct transfer_job *transfer_stats(struct transfer *transfer, transfer_done *done, void *context)
-{
-    return start_job(transfer, KIND_STATS, done, context);
-}
-
 /* A kindness to the store, which bounds what it keeps anyway: so nothing waits for a connection. */
 static void drop(struct transfer *transfer, uint64_t bulk_id, uint64_t sequence)
 {
@@ -197,7 +191,6 @@ static bool ask(struct transfer_job *job)
     Strato__Control__Stage stage = STRATO__CONTROL__STAGE__INIT;
     Strato__Control__Fetch fetch = STRATO__CONTROL__FETCH__INIT;
     Strato__Control__Drop body = STRATO__CONTROL__DROP__INIT;
-    Strato__Control__Stats stats = STRATO__CONTROL__STATS__INIT;
 
     request.id = job->id;
     request.body_case = (Strato__Control__Request__BodyCase)job->kind;
@@ -224,10 +217,6 @@ static bool ask(struct transfer_job *job)
         body.fetched = job->bulk_id == 0;
         body.sequence = job->sequence;
         request.drop = &body;
-        break;
-    case KIND_STATS:
-        stats.page = job->page;
-        request.stats = &stats;
         break;
     }
     return link_client_send(job->transfer->link, &request);
@@ -292,27 +281,6 @@ static void take_chunk(struct transfer_job *job, const Strato__Control__Chunk *c
     advance(job, job->data.len);
 }
 
-/* Takes over the reply. */
-static void take_page(struct transfer_job *job, Strato__Control__Reply *reply)
-{
-    const Strato__Control__StatsReply *page = reply->stats;
-    buffer_append(&job->data, page->samples, page->n_samples * sizeof page->samples[0]);
-    buffer_append(&job->pages, &reply, sizeof reply);
-    if (page->next > job->page && job->pages.len / sizeof reply >= PAGES_MAX) {
-        finish(job, STATUS_INTERNAL, (struct bytes){0});
-        return;
-    }
-    if (page->next > job->page) {
-        job->page = page->next;
-        transfer_job_renew(&job->transfer->jobs, job);
-        return;
-    }
-    Strato__Control__StatsReply all = STRATO__CONTROL__STATS_REPLY__INIT;
-    all.samples = (Strato__Control__Sample **)(void *)job->data.data;
-    all.n_samples = job->data.len / sizeof all.samples[0];
-    finish(job, STATUS_OK, (struct bytes){(const uint8_t *)&all, 0});
-}
-
 /* Hello first, then every job from its beginning. */
 static void say_hello(struct transfer *transfer)
 {
@@ -331,13 +299,8 @@ static void take_for_job(struct transfer_job *job, Strato__Control__Reply *reply
     enum status status =
         reply->status < STATUS_COUNT ? (enum status)reply->status : STATUS_INTERNAL;
     bool chunk = reply->body_case == STRATO__CONTROL__REPLY__BODY_CHUNK;
-    bool page = reply->body_case == STRATO__CONTROL__REPLY__BODY_STATS;
     if (job->in_flight > 0)
         job->in_flight--;
-    if (status == STATUS_OK && job->kind == KIND_STATS && page) {
-        take_page(job, reply);
-        return;
-    }
     if (status == STATUS_OK && job->kind == KIND_STAGE && chunk)
         take_acknowledgement(job, reply->chunk);
     else if (status == STATUS_OK && job->kind == KIND_FETCH && chunk)

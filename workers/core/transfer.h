@@ -1,7 +1,7 @@
 /*
  * transfer - a worker's conversation with one store over the link: staging large values, fetching
- * long answers, asking for stats. Everything is asked again when the connection is made anew,
- * until its owner cancels it (the owner keeps the deadline).
+ * long answers. Everything is asked again when the connection is made anew, until its owner
+ * cancels it (the owner keeps the deadline).
  */
 #ifndef STRATO_WORKERS_CORE_TRANSFER_H
 #define STRATO_WORKERS_CORE_TRANSFER_H
@@ -45,8 +45,6 @@ struct transfer_job *transfer_fetch(struct transfer *transfer, uint64_t sequence
                                     transfer_done *done, void *context);
 /* A long answer will not be fetched: the store may free it. */
 void transfer_decline(struct transfer *transfer, uint64_t sequence);
-/* data: an unpacked Strato__Control__StatsReply * is passed in data.data (len 0), borrowed. */
-struct transfer_job *transfer_stats(struct transfer *transfer, transfer_done *done, void *context);
 void transfer_cancel(struct transfer_job **job);
 
 #endif

@@ -33,26 +33,16 @@ void transfer_job_remove(struct transfer_jobs *jobs, struct transfer_job *job)
     TAILQ_REMOVE(&jobs->list, job, link);
 }
 
-static void forget_answers(struct transfer_job *job)
-{
-    Strato__Control__Reply **pages = (Strato__Control__Reply **)(void *)job->pages.data;
-    for (size_t i = 0; i < job->pages.len / sizeof *pages; i++)
-        strato__control__reply__free_unpacked(pages[i], NULL);
-    buffer_free(&job->pages);
-    buffer_free(&job->data);
-}
-
 void transfer_job_free(struct transfer_job *job)
 {
-    forget_answers(job);
+    buffer_free(&job->data);
     free(job);
 }
 
 void transfer_job_begin(struct transfer_jobs *jobs, struct transfer_job *job)
 {
-    forget_answers(job);
+    buffer_free(&job->data);
     job->sent = job->moved = 0;
-    job->page = 0;
     transfer_job_renew(jobs, job);
 }
 

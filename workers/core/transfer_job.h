@@ -14,25 +14,22 @@ enum transfer_kind {
     KIND_STAGE = STRATO__CONTROL__REQUEST__BODY_STAGE,
     KIND_FETCH = STRATO__CONTROL__REQUEST__BODY_FETCH,
     KIND_DROP = STRATO__CONTROL__REQUEST__BODY_DROP,
-    KIND_STATS = STRATO__CONTROL__REQUEST__BODY_STATS,
 };
 
 struct transfer_job {
     TAILQ_ENTRY(transfer_job) link;
     struct transfer *transfer;
     enum transfer_kind kind;
-    uint32_t id;         /* of its requests */
-    unsigned in_flight;  /* requests sent, not answered and not given up */
-    uint64_t asked_ms;   /* when it last sent something or came further */
-    uint32_t page;       /* stats: the one asked for */
-    uint64_t bulk_id;    /* stage, drop; 0: drop what was fetched */
-    uint64_t sequence;   /* fetch, drop */
-    uint64_t total;      /* stage, fetch: bytes to move */
-    uint64_t sent;       /* stage: bytes sent; fetch: bytes asked for */
-    uint64_t moved;      /* bytes that have arrived; always <= sent <= total */
-    struct bytes value;  /* stage */
-    struct buffer data;  /* fetch: what has arrived; stats: pointers to the samples that came */
-    struct buffer pages; /* stats: pointers to the answers that hold them */
+    uint32_t id;        /* of its requests */
+    unsigned in_flight; /* requests sent, not answered and not given up */
+    uint64_t asked_ms;  /* when it last sent something or came further */
+    uint64_t bulk_id;   /* stage, drop; 0: drop what was fetched */
+    uint64_t sequence;  /* fetch, drop */
+    uint64_t total;     /* stage, fetch: bytes to move */
+    uint64_t sent;      /* stage: bytes sent; fetch: bytes asked for */
+    uint64_t moved;     /* bytes that have arrived; always <= sent <= total */
+    struct bytes value; /* stage */
+    struct buffer data; /* fetch: what has arrived */
     transfer_done *done;
     void *context;
 };

@@ -1,5 +1,5 @@
 /*
- * waiter - who waits for the answer to a probe or for stats: a list in order of arrival. Runs in
+ * waiter - who waits for the answer to a probe: a list in order of arrival. Runs in
  * every worker; fails only by panic when memory runs out.
  */
 #include <stdlib.h>

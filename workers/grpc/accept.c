@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proto/channel/figures.h"
+#include "proto/figures/figures.h"
 #include "workers/grpc/server.h"
 
 enum {

@@ -10,7 +10,7 @@
 #include <grpc/support/alloc.h>
 #include <stdlib.h>
 
-#include "proto/channel/figures.h"
+#include "proto/figures/figures.h"
 #include "workers/grpc/utf8.h"
 
 enum {

@@ -18,7 +18,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/os.h"
-#include "proto/channel/figures.h"
+#include "proto/figures/figures.h"
 #include "workers/grpc/goaway.h"
 #include "workers/grpc/health.h"
 #include "workers/grpc/reflection.h"

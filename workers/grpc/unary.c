@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 #include "proto/base/clock.h"
-#include "proto/channel/figures.h"
+#include "proto/figures/figures.h"
 #include "workers/grpc/call.h"
 #include "workers/grpc/methods.h"
 

@@ -6,7 +6,7 @@
 #include <grpc/slice.h>
 #include <stdlib.h>
 
-#include "proto/channel/figures.h"
+#include "proto/figures/figures.h"
 #include "workers/grpc/call.h"
 
 enum { POSTED = 2, PATH_SHOWN = 100 };

@@ -11,7 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "proto/channel/figures.h"
+#include "proto/figures/figures.h"
 
 enum { HEAD_ROOM = HTTP_BLOCK / 4 }; /* no answer's head is longer */
 
@@ -98,8 +98,6 @@ void http_connection_close(struct http_connection *c)
     struct http_server *server = c->server;
     if (c->waiting == HTTP_PAGE_READY)
         core_ready_cancel(server->core, c);
-    else if (c->waiting == HTTP_PAGE_METRICS)
-        core_stats_cancel(server->core, c);
     else if (c->state == HTTP_STATE_LATER)
         server->later--;
     else if (c->state == HTTP_STATE_BUSY)

@@ -63,7 +63,7 @@ struct http_connection {
 
     struct core_call call;
     struct http_input input; /* borrows from in */
-    enum http_page waiting;  /* HTTP_PAGE_READY, HTTP_PAGE_METRICS: the core was asked */
+    enum http_page waiting;  /* HTTP_PAGE_READY: the core was asked */
 
     struct buffer out;
     size_t sent; /* of out */

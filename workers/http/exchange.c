@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "proto/base/clock.h"
-#include "proto/channel/figures.h"
+#include "proto/figures/figures.h"
 #include "workers/http/hold.h"
 
 enum {
@@ -100,12 +100,12 @@ static void ready_done(void *context, enum status status, const char *backend)
     http_connection_go_on(c);
 }
 
-static void stats_done(void *context, struct bytes text)
+static void answer_figures(struct http_connection *c)
 {
-    struct http_connection *c = context;
-    c->waiting = HTTP_PAGE_NONE;
-    answer_text(c, "text/plain; version=0.0.4", text);
-    http_connection_go_on(c);
+    struct buffer text = {0};
+    core_figures(c->server->core, &text);
+    answer_text(c, "text/plain; version=0.0.4", buffer_bytes(&text));
+    buffer_free(&text);
 }
 
 static void answer_page(struct http_connection *c)
@@ -123,9 +123,7 @@ static void answer_page(struct http_connection *c)
         core_ready(c->server->core, ready_done, c);
         break;
     default:
-        c->state = HTTP_STATE_BUSY;
-        c->waiting = HTTP_PAGE_METRICS;
-        core_stats(c->server->core, stats_done, c);
+        answer_figures(c);
         break;
     }
 }
