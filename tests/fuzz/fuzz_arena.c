@@ -39,20 +39,21 @@ static struct arena_writer *open_arena(struct arena_report *report)
     return writer;
 }
 
-static struct bytes key_of(int i, char *text)
+static char keys[RECORDS][8];
+
+static struct bytes key_of(int i)
 {
-    return (struct bytes){(uint8_t *)text, (size_t)sprintf(text, "key%d", i)};
+    return (struct bytes){(uint8_t *)keys[i], strlen(keys[i])};
 }
 
 static void put_all(struct arena_writer *writer)
 {
     static uint8_t value[60];
-    char text[32];
     uint64_t revision;
     for (int i = 0; i < RECORDS; i++) {
         enum service service = i % 3 ? SERVICE_KV : SERVICE_CACHE;
         size_t len = (size_t)(i * 7 % 60);
-        if (arena_put(writer, service, key_of(i, text), (struct bytes){value, len},
+        if (arena_put(writer, service, key_of(i), (struct bytes){value, len},
                       i % 3 ? 0 : NOW + 1 + (uint64_t)i, NOBODY, NOW, &revision) != STATUS_OK)
             abort();
     }
@@ -60,12 +61,11 @@ static void put_all(struct arena_writer *writer)
 
 static int count(struct arena_writer *writer)
 {
-    char text[32];
     int found = 0;
     struct arena_entry entry;
     for (int i = 0; i < RECORDS; i++) {
         enum service service = i % 3 ? SERVICE_KV : SERVICE_CACHE;
-        if (arena_get(writer, service, key_of(i, text), NOW, &entry) == STATUS_OK)
+        if (arena_get(writer, service, key_of(i), NOW, &entry) == STATUS_OK)
             found += entry.value.len == (size_t)(i * 7 % 60);
     }
     return found;
@@ -79,6 +79,8 @@ static void set_up(void)
     if (base == MAP_FAILED || !pristine || !arena_geometry(SIZE, &geometry))
         abort();
     log_set_level(LOG_ERROR + 1);
+    for (int i = 0; i < RECORDS; i++)
+        snprintf(keys[i], sizeof keys[i], "key%d", i);
     struct arena_writer *writer = open_arena(&report);
     put_all(writer);
     arena_writer_close(&writer);
@@ -119,11 +121,10 @@ static void read_all(void)
     struct arena_reader reader;
     struct arena_found found;
     struct buffer scratch = {0};
-    char text[32];
     if (!arena_reader_attach(&reader, base, SIZE))
         abort();
     for (int i = 0; i < 8; i++)
-        (void)!arena_read(&reader, SERVICE_KV, key_of(i, text), NOW, &scratch, &found);
+        (void)!arena_read(&reader, SERVICE_KV, key_of(i), NOW, &scratch, &found);
     buffer_free(&scratch);
 }
 
