@@ -22,12 +22,13 @@ enum {
 
 /* ---- Opening ---- */
 
-/* New, or its wiping was cut short: there is nothing in it. */
+/* New, or its wiping was cut short: there is nothing in it. A spare that is only damaged does not
+ * say so. */
 static bool is_raw(const struct arena_header *header)
 {
     static const char zeros[sizeof header->magic];
     bool unfinished = memcmp(header->magic, zeros, sizeof zeros) == 0 || header->state == ARENA_RAW;
-    return unfinished && !arena_spare_sound(header);
+    return unfinished && header->spare.check == 0;
 }
 
 /* False when the header is that of another program or version: not ours to wipe. */

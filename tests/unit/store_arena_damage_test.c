@@ -170,6 +170,21 @@ static void any_byte_of_the_header_is_mended(void **state)
     victim_free(&victim);
 }
 
+/* A whole arena is not taken for a new one, which would lose everything without a word. */
+static void a_lost_state_and_a_damaged_spare_cost_nothing(void **state)
+{
+    (void)state;
+    struct victim victim = victim_new(2 << 20);
+    struct arena_header *header = (struct arena_header *)victim.memory.base;
+    int whole;
+    header->state = ARENA_RAW;
+    header->spare.revision ^= 1;
+    struct arena_report report = take_over(&victim, &whole);
+    assert_int_equal(report.found_as, ARENA_WAS_MENDED);
+    assert_int_equal(whole, RECORDS);
+    victim_free(&victim);
+}
+
 /* As release 0.2.0 laid it out: nothing in what was padding then. */
 static void strip_to_release_0_2_0(struct victim *victim)
 {
@@ -361,6 +376,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damage_costs_itself_only),
         cmocka_unit_test(any_byte_of_the_header_is_mended),
+        cmocka_unit_test(a_lost_state_and_a_damaged_spare_cost_nothing),
         cmocka_unit_test(an_arena_of_0_2_0_is_taken_over),
         cmocka_unit_test(what_was_freed_and_is_linked_again_is_found),
         cmocka_unit_test(a_wrong_tag_is_put_right),
