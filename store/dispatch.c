@@ -9,19 +9,17 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "proto/base/clock.h"
 #include "proto/base/failpoint.h"
 #include "proto/base/log.h"
-#include "store/order.h"
+#include "store/answer.h"
 #include "store/suspects.h"
 
 struct dispatch {
     const struct engine_ops *ops;
     struct engine *engine;
     struct bulk *bulk;
-    struct order *order;
     uint64_t max_value;
     unsigned channels;
     struct channel_store *ends;
@@ -34,6 +32,7 @@ struct dispatch {
     unsigned attempt;  /* how many stores have tried what is handed over now */
     bool alone;        /* and nothing else is under way */
     uint32_t last;     /* channel of what was handed over last */
+    bool marked;       /* that was recorded to be alone */
     uint64_t told_ms;  /* when damage was logged last */
     uint16_t flags;    /* of completions that are published now */
     uint64_t taken, replayed, refused, late, given_up, mended;
@@ -49,44 +48,22 @@ enum {
 
 /* ---- Answers ---- */
 
-static void publish(struct dispatch *dispatch, uint32_t channel, uint64_t sequence,
-                    const struct reply *reply)
+static void keep(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply)
 {
-    if (log_level() == LOG_DEBUG)
-        log_debug("request %" PRIu32 ".%" PRIu64 ": %s", channel, sequence,
-                  status_info(reply->status)->name);
-    struct channel_store *end = &dispatch->ends[channel];
-    struct channel_completion *slot = channel_store_slot(end);
-    bool large = reply->value.len > sizeof slot->payload;
-    slot->revision = reply->revision;
-    slot->number = reply->number;
-    slot->value_len = (uint32_t)reply->value.len;
-    slot->status = (uint16_t)reply->status;
-    slot->flags = (uint16_t)(dispatch->flags | (large ? CHANNEL_BULK : 0));
+    struct dispatch *dispatch = context;
+    const struct answer answer = {reply, channel, sequence, dispatch->flags};
     dispatch->cost += (unsigned)(reply->value.len / COST_BYTES);
-    if (large)
-        bulk_keep(dispatch->bulk, channel, sequence, reply->value);
-    else if (reply->value.len > 0)
-        memcpy(slot->payload, reply->value.data, reply->value.len);
-    failpoint("store.before_completion");
-    channel_store_commit(end);
+    answer_keep(&answer, &dispatch->ends[channel], dispatch->bulk);
+    failpoint("store.after_keep");
 }
 
-/* Publishes the answer and those that waited for it, or lets it wait for its predecessors. */
 static void complete(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply)
 {
     struct dispatch *dispatch = context;
-    struct channel_store *end = &dispatch->ends[channel];
-    if (sequence < end->completed || sequence >= end->taken)
-        panic("channel %u: answer %llu is not awaited, %llu is next", channel,
-              (unsigned long long)sequence, (unsigned long long)end->completed);
-    if (sequence != end->completed) {
-        order_hold(dispatch->order, channel, sequence, reply);
-        return;
-    }
-    publish(dispatch, channel, sequence, reply);
-    while ((reply = order_take(dispatch->order, channel, end->completed)))
-        publish(dispatch, channel, end->completed, reply);
+    if (reply)
+        keep(context, channel, sequence, reply);
+    failpoint("store.before_completion");
+    channel_store_commit(&dispatch->ends[channel], sequence);
 }
 
 static void refuse(struct dispatch *dispatch, const struct engine_call *call, enum status status)
@@ -137,6 +114,32 @@ static bool is_meaningful(const struct request *request)
     return true;
 }
 
+/* Answers what a predecessor had applied, as it kept it. False when nothing is kept. */
+static bool answer_kept(struct dispatch *dispatch, uint32_t channel, uint64_t sequence)
+{
+    if (sequence >= dispatch->applied[channel] ||
+        !channel_store_kept(&dispatch->ends[channel], sequence))
+        return false;
+    dispatch->replayed++;
+    complete(dispatch, channel, sequence, NULL);
+    return true;
+}
+
+/* The same for what no answer is kept for. False when it can be carried out again. */
+static bool answer_applied(struct dispatch *dispatch, const struct engine_call *call, bool staged)
+{
+    const struct engine_ops *ops = dispatch->ops;
+    if (call->sequence >= dispatch->applied[call->channel] ||
+        (ops->applied ? !op_info(call->request.op)->write : !staged))
+        return false;
+    dispatch->replayed++;
+    if (ops->replay)
+        ops->replay(dispatch->engine, call);
+    else
+        refuse(dispatch, call, STATUS_UNKNOWN);
+    return true;
+}
+
 /* Whether nobody waits for it any more. Also notices that the channel's turn is over. */
 static bool is_late(struct dispatch *dispatch, uint64_t deadline_ns)
 {
@@ -158,12 +161,13 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
 
     failpoint("store.after_take");
     dispatch->cost++;
+    if (answer_kept(dispatch, channel, sequence))
+        return;
     if (!is_sane(dispatch, submission)) {
         dispatch->refused++;
         refuse(dispatch, &call, STATUS_INVALID);
         return;
     }
-    bool was_applied = sequence < dispatch->applied[channel];
     call.request = (struct request){
         .op = (enum op)submission->op,
         .namespace = submission->namespace,
@@ -176,14 +180,16 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
                   op_info(call.request.op)->name, (int)submission->key_len, submission->payload);
     bool staged = value_of(dispatch, channel, submission, &call.request.value);
     dispatch->cost += (unsigned)(call.request.value.len / COST_BYTES);
+    if (dispatch->marked)
+        channel_store_alone(&dispatch->ends[dispatch->last], false);
+    dispatch->marked = false;
     channel_store_begin(&dispatch->ends[channel], sequence, dispatch->attempt, dispatch->alone);
     dispatch->last = channel;
     if (staged && !is_meaningful(&call.request)) {
         dispatch->refused++;
         refuse(dispatch, &call, STATUS_INVALID);
-    } else if (was_applied && (staged || dispatch->ops->applied)) {
-        dispatch->replayed++;
-        dispatch->ops->replay(dispatch->engine, &call);
+    } else if (answer_applied(dispatch, &call, staged)) {
+        return;
     } else if (!staged) {
         refuse(dispatch, &call, STATUS_RESTAGE);
     } else if (is_late(dispatch, submission->deadline_ns)) {
@@ -211,11 +217,6 @@ static void give_up(struct dispatch *dispatch, uint32_t channel, uint64_t sequen
     dispatch->flags = CHANNEL_GIVEN_UP;
     refuse(dispatch, &call, unknown ? STATUS_UNKNOWN : STATUS_INTERNAL);
     dispatch->flags = 0;
-}
-
-static bool is_tried_alone(const struct suspects *suspects)
-{
-    return suspects->end != 0 && suspects->attempts >= SUSPECTS_TRIES;
 }
 
 /* All of them once more; or only the first, once those before it are answered. */
@@ -274,7 +275,7 @@ static unsigned take_batch(struct dispatch *dispatch, uint32_t channel)
         dispatch->ops->forget(dispatch->engine, channel);
     }
     if (dispatch->suspected && dispatch->suspects[channel].end)
-        return is_tried_alone(&dispatch->suspects[channel])
+        return suspects_alone(&dispatch->suspects[channel])
                    ? 0
                    : take_suspects(dispatch, channel, false);
     while (dispatch->cost < dispatch->ops->batch &&
@@ -304,8 +305,10 @@ static void settle(struct dispatch *dispatch, unsigned taken)
 {
     if (taken == 0)
         return;
-    if (taken == 1)
-        channel_store_alone(&dispatch->ends[dispatch->last]);
+    dispatch->marked = taken == 1 && !dispatch->ops->at_once &&
+                       suspects_only_one(dispatch->ends, dispatch->channels);
+    if (dispatch->marked)
+        channel_store_alone(&dispatch->ends[dispatch->last], true);
     if (!dispatch->ops->applied)
         record_sent(dispatch);
     wake_workers(dispatch); /* who was answered at once need not wait for a commit */
@@ -319,7 +322,7 @@ static bool take_one(struct dispatch *dispatch, unsigned *taken)
 {
     for (uint32_t channel = 0; channel < dispatch->channels; channel++) {
         const struct channel_store *end = &dispatch->ends[channel];
-        if (!is_tried_alone(&dispatch->suspects[channel]))
+        if (!suspects_alone(&dispatch->suspects[channel]))
             continue;
         dispatch->alone = true;
         unsigned n = take_suspects(dispatch, channel, true);
@@ -438,17 +441,17 @@ static void resume(struct dispatch *dispatch, uint32_t channel, struct channel_m
         dispatch->suspected++;
 }
 
-/* Answers what a predecessor applied and did not answer, before anything else changes: its result
- * is what the records say now. */
-static void answer_applied(struct dispatch *dispatch, uint32_t channel)
+/* Answers what a predecessor applied and did not answer, before anything else changes. Of what has
+ * had its tries only the answers that are kept are given. */
+static void answer_for_predecessor(struct dispatch *dispatch, uint32_t channel)
 {
     struct channel_store *end = &dispatch->ends[channel];
+    const struct suspects *suspects = &dispatch->suspects[channel];
     uint64_t sequence;
-    if (dispatch->suspects[channel].give_up)
-        return; /* it has had its tries */
-    if (dispatch->suspects[channel].end)
-        dispatch->attempt = dispatch->suspects[channel].attempts + 1;
+    if (suspects->end)
+        dispatch->attempt = suspects->attempts + 1;
     while (end->taken < dispatch->applied[channel] &&
+           (!suspects->give_up || channel_store_kept(end, end->taken)) &&
            channel_store_take(end, &dispatch->submission, &sequence))
         hand_over(dispatch, channel, sequence);
     dispatch->attempt = 1;
@@ -466,7 +469,6 @@ struct dispatch *dispatch_open(const struct dispatch_options *options)
         panic("out of memory: %u channels", options->channels);
     dispatch->ops = options->ops;
     dispatch->bulk = options->bulk;
-    dispatch->order = order_open(options->channels);
     dispatch->max_value = options->child->conf.max_value;
     dispatch->channels = options->channels;
     dispatch->ends = ends;
@@ -474,12 +476,13 @@ struct dispatch *dispatch_open(const struct dispatch_options *options)
     dispatch->suspects = suspects;
     dispatch->attempt = 1;
     dispatch->alone = options->ops->at_once;
-    const struct engine_callbacks callbacks = {.context = dispatch, .complete = complete};
+    const struct engine_callbacks callbacks = {
+        .context = dispatch, .keep = keep, .complete = complete};
     dispatch->engine = options->ops->open(options->child, &callbacks);
     for (uint32_t channel = 0; channel < options->channels; channel++)
         resume(dispatch, channel, options->memories[channel]);
     for (uint32_t channel = 0; channel < options->channels; channel++)
-        answer_applied(dispatch, channel);
+        answer_for_predecessor(dispatch, channel);
     return dispatch;
 }
 
@@ -488,7 +491,6 @@ void dispatch_close(struct dispatch **dispatch)
     (*dispatch)->ops->close(&(*dispatch)->engine);
     for (uint32_t channel = 0; channel < (*dispatch)->channels; channel++)
         channel_store_flush(&(*dispatch)->ends[channel]);
-    order_close(&(*dispatch)->order);
     free((*dispatch)->ends);
     free((*dispatch)->applied);
     free((*dispatch)->suspects);

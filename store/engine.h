@@ -2,9 +2,13 @@
  * engine - what a backend must do: the one table through which the store's loop reaches it.
  *
  * The loop hands over submissions, channel by channel and in order; the engine answers each one
- * exactly once through complete(), at once or later and in any order (order.h puts them back into
- * that of submission). After a round of submissions settle() is called: there a batch is made
- * durable and answered, or sent to where it is carried out.
+ * exactly once through complete(), at once or later and in any order (they are published in that of
+ * submission). After a round of submissions settle() is called: there a batch is made durable and
+ * answered, or sent to where it is carried out.
+ *
+ * What an engine with applied() answers to a change is kept before the change is made, where a
+ * successor finds it: so it is answered exactly, value included, whenever the store dies, and the
+ * engine need not know of an answer that was lost.
  */
 #ifndef STRATO_STORE_ENGINE_H
 #define STRATO_STORE_ENGINE_H
@@ -23,7 +27,10 @@ struct engine;
 
 struct engine_callbacks {
     void *context;
-    /* reply->value is copied before it returns. */
+    /* Keeps the answer that will be true once the change is made; another may be kept in its place
+     * until it is completed. reply->value is copied before it returns, here and below. */
+    void (*keep)(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply);
+    /* reply: NULL for the one that is kept. */
     void (*complete)(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply);
 };
 
@@ -49,8 +56,9 @@ struct engine_ops {
     /* This channel is a new one: nothing of it is applied. */
     void (*forget)(struct engine *engine, uint32_t channel);
     void (*submit)(struct engine *engine, const struct engine_call *call);
-    /* The same for a submission below applied(): answers it without carrying it out again, or, for
-     * an engine without applied(), without harm if it was carried out before. */
+    /* Optional: the same for a submission below applied() that no answer is kept for: a change is
+     * answered without being made again; or, for an engine without applied(), anything is, without
+     * harm if it was carried out before. Else such a change is answered STATUS_UNKNOWN. */
     void (*replay)(struct engine *engine, const struct engine_call *call);
     void (*settle)(struct engine *engine);
     /* A worker's report of a hit on an arena record. */

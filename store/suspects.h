@@ -22,5 +22,12 @@ struct suspects {
 
 /* Those of a channel that was just opened; whether there are any. */
 bool suspects_find(struct suspects *suspects, const struct channel_store *end);
+/* Whether no more than one request is under way. */
+bool suspects_only_one(const struct channel_store *ends, unsigned channels);
+/* Whether each of them is tried by itself. */
+static inline bool suspects_alone(const struct suspects *suspects)
+{
+    return suspects->end != 0 && suspects->attempts >= SUSPECTS_TRIES;
+}
 
 #endif

@@ -323,17 +323,18 @@ void channel_worker_hit(struct channel_worker *worker, uint64_t word)
 
 /* ---- The store's end ---- */
 
-/* Whether this completion is written. Of the first one its slot, zeros once, cannot tell. */
-static bool is_written(const struct channel_memory *memory, uint64_t sequence)
+/* Whether this completion was published. Of the first one its slot, zeros once, cannot tell. */
+static bool is_published(const struct channel_memory *memory, uint64_t sequence)
 {
-    return sequence > 0 && memory->completions[sequence & SLOT_MASK].sequence == sequence;
+    const struct channel_completion *slot = &memory->completions[sequence & SLOT_MASK];
+    return sequence > 0 && slot->sequence == sequence && !(slot->flags & CHANNEL_KEPT);
 }
 
 /* How far the completions in the slots go, of those between two positions. */
-static uint64_t last_written(const struct channel_memory *memory, uint64_t consumed,
-                             uint64_t submitted)
+static uint64_t last_published(const struct channel_memory *memory, uint64_t consumed,
+                               uint64_t submitted)
 {
-    while (submitted > consumed && !is_written(memory, submitted - 1))
+    while (submitted > consumed && !is_published(memory, submitted - 1))
         submitted--;
     return submitted;
 }
@@ -348,7 +349,7 @@ static uint64_t find_position(const struct channel_memory *memory, uint64_t comp
         return completed < CHANNEL_END ? completed : 0;
     if (completed >= consumed && completed <= submitted)
         return completed;
-    return last_written(memory, consumed, submitted);
+    return last_published(memory, consumed, submitted);
 }
 
 /* The same for what a predecessor left: there the slots count, too. It may have died before it
@@ -359,9 +360,9 @@ static uint64_t find_left_position(const struct channel_memory *memory, uint64_t
     uint64_t consumed = atomic_load_explicit(&memory->consumed, memory_order_acquire);
     if (!follows(consumed, submitted))
         return find_position(memory, completed);
-    uint64_t written = last_written(memory, consumed, submitted);
-    bool first_cannot_tell = written == 0 && completed == 1 && submitted > 0;
-    return first_cannot_tell ? completed : written;
+    uint64_t published = last_published(memory, consumed, submitted);
+    bool first_cannot_tell = published == 0 && completed == 1 && submitted > 0;
+    return first_cannot_tell ? completed : published;
 }
 
 static void take_position(struct channel_store *store, uint64_t position)
@@ -447,18 +448,6 @@ bool channel_store_copy(struct channel_store *store, uint64_t submitted,
     return true;
 }
 
-struct channel_completion *channel_store_slot(struct channel_store *store)
-{
-    return &store->memory->completions[store->completed & SLOT_MASK];
-}
-
-void channel_store_commit(struct channel_store *store)
-{
-    store->memory->completions[store->completed & SLOT_MASK].sequence = store->completed;
-    store->completed++;
-    atomic_store_explicit(&store->memory->completed, store->completed, memory_order_release);
-}
-
 void channel_store_wake(struct channel_store *store)
 {
     store->rung = store->completed;
@@ -479,10 +468,11 @@ uint64_t channel_store_sent(const struct channel_store *store)
     return sent < most ? sent : most;
 }
 
-void channel_store_alone(struct channel_store *store)
+void channel_store_alone(struct channel_store *store, bool alone)
 {
     uint64_t doing = atomic_load_explicit(&store->memory->doing, memory_order_relaxed);
-    atomic_store_explicit(&store->memory->doing, doing | CHANNEL_ALONE, memory_order_relaxed);
+    doing = alone ? doing | CHANNEL_ALONE : doing & ~(uint64_t)CHANNEL_ALONE;
+    atomic_store_explicit(&store->memory->doing, doing, memory_order_relaxed);
 }
 
 bool channel_store_begun(const struct channel_store *store, uint64_t *end_r, unsigned *attempts_r,

@@ -17,6 +17,12 @@
  * room for its completion; so neither ring can overflow unless the worker breaks the rule, and then
  * only its own requests suffer.
  *
+ * A completion's slot is free from the moment its submission is taken. The store writes it there
+ * before it makes the change that it is about, and publishes it when the change is made and all
+ * before it are published. So the slot has the answer, whenever the store dies, to everything that
+ * was changed and not answered. Which of the slots may be published only the store knows, not this
+ * memory.
+ *
  * Doorbells: a consumer publishes "asleep" and looks once more before it blocks on its eventfd; a
  * producer rings only when it sees that flag, and takes it. Under load nobody makes a system call.
  *
@@ -65,6 +71,8 @@ enum channel_flags {
     CHANNEL_NO_VALUE = 8,
     /* submission: a channel_long_head comes before the payload, and says what op and more is. */
     CHANNEL_LONG = 0x80,
+    /* completion: it is written, but not published yet. */
+    CHANNEL_KEPT = 4,
 };
 
 struct channel_submission {
@@ -260,6 +268,8 @@ struct channel_store {
     uint64_t completed; /* completions published */
     uint64_t rung;      /* up to which the worker has been woken */
     uint64_t hits_seen;
+    unsigned early; /* completions that wait for earlier ones, and which slots have them: */
+    uint64_t ready[CHANNEL_SLOTS / 64];
     unsigned mended; /* how often another position had to be taken, for the old made no sense */
 };
 
@@ -279,10 +289,16 @@ static inline bool channel_store_take(struct channel_store *store, struct channe
     return submitted != store->taken && channel_store_copy(store, submitted, taken_r, sequence_r);
 }
 
-/* The slot for the next completion, in order of taking; fill all but sequence, then publish it with
- * channel_store_commit(). Only the first value_len bytes of payload need be written. */
-struct channel_completion *channel_store_slot(struct channel_store *store);
-void channel_store_commit(struct channel_store *store);
+/* Where the completion of a submission that was taken and not answered goes. Fill all but sequence,
+ * then keep it; of payload only the first value_len bytes need be written. It can be filled and
+ * kept again until it is committed. */
+struct channel_completion *channel_store_slot(struct channel_store *store, uint64_t sequence);
+/* The completion is written: a successor can read it from here on. */
+void channel_store_keep(struct channel_store *store, uint64_t sequence);
+/* Whether this end or a predecessor has kept it, and not published. */
+bool channel_store_kept(const struct channel_store *store, uint64_t sequence);
+/* A completion that was kept is true now: it is published once all before it are. Each one once. */
+void channel_store_commit(struct channel_store *store, uint64_t sequence);
 /* For channel_store_flush() alone. */
 void channel_store_wake(struct channel_store *store);
 /* Rings the worker's doorbell if it sleeps and completions were published since the last time. */
@@ -298,7 +314,7 @@ void channel_store_send(struct channel_store *store);
 uint64_t channel_store_sent(const struct channel_store *store);
 
 /* Records that a submission is handed to the engine, by so many stores now (at most 127), and
- * whether nothing else is under way; the latter can be added later. */
+ * whether nothing else is under way; the latter can be said later. */
 enum { CHANNEL_ALONE = 0x80 };
 static inline void channel_store_begin(struct channel_store *store, uint64_t sequence,
                                        unsigned attempt, bool alone)
@@ -307,7 +323,7 @@ static inline void channel_store_begin(struct channel_store *store, uint64_t seq
                           (sequence + 1) << 8 | attempt | (alone ? CHANNEL_ALONE : 0),
                           memory_order_relaxed);
 }
-void channel_store_alone(struct channel_store *store);
+void channel_store_alone(struct channel_store *store, bool alone);
 /* What a predecessor had recorded so and not answered: the end (exclusive) of these submissions,
  * which begin at completed, and how the last was tried. False: there are none. */
 bool channel_store_begun(const struct channel_store *store, uint64_t *end_r, unsigned *attempts_r,

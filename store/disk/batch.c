@@ -41,25 +41,12 @@ struct batch_entry *batch_add(struct batch *batch, const struct engine_call *cal
     return entry;
 }
 
-void batch_answer(struct batch *batch, struct batch_entry *entry, const struct reply *reply)
-{
-    entry->reply = *reply;
-    entry->reply_at = keep(batch, reply->value);
-}
-
 struct request batch_request(const struct batch *batch, const struct batch_entry *entry)
 {
     struct request request = entry->request;
     request.key = at(batch, entry->key_at, request.key.len);
     request.value = at(batch, entry->value_at, request.value.len);
     return request;
-}
-
-struct reply batch_reply(const struct batch *batch, const struct batch_entry *entry)
-{
-    struct reply reply = entry->reply;
-    reply.value = at(batch, entry->reply_at, reply.value.len);
-    return reply;
 }
 
 /* ---- The write set ---- */
@@ -127,12 +114,11 @@ struct batch_wrote batch_write(const struct batch *batch, size_t number)
 
 struct batch_mark batch_mark(const struct batch *batch)
 {
-    return (struct batch_mark){batch->bytes.len, batch->written.len, batch->write_count};
+    return (struct batch_mark){batch->written.len, batch->write_count};
 }
 
 void batch_return(struct batch *batch, struct batch_mark mark)
 {
-    batch->bytes.len = mark.bytes;
     batch->written.len = mark.written;
     batch->write_count = mark.writes;
 }

@@ -1,6 +1,6 @@
 /*
- * batch - the submissions of one round that wait for a commit, with copies of what they ask, what
- * they have written and what they are to be answered.
+ * batch - the submissions of one round that wait for a commit, with copies of what they ask and
+ * what they have written.
  */
 #ifndef STRATO_STORE_DISK_BATCH_H
 #define STRATO_STORE_DISK_BATCH_H
@@ -17,8 +17,8 @@ struct batch_entry {
     uint32_t channel;
     uint64_t sequence;
     struct request request; /* but for its views, which are positions in bytes */
-    struct reply reply;     /* likewise */
-    size_t key_at, value_at, reply_at;
+    enum status status;     /* of its answer, which is kept */
+    size_t key_at, value_at;
     size_t first_write, write_count; /* its part of the write set */
     bool changed;
 };
@@ -42,18 +42,14 @@ struct batch { /* all zero is an empty one */
     size_t count, capacity;
     struct batch_write *writes;
     size_t write_count, write_capacity;
-    struct buffer bytes;   /* of requests and replies */
+    struct buffer bytes;   /* of requests */
     struct buffer written; /* of writes, where they are not those of the request */
 };
 
-/* Appends a submission; its entry has no reply yet. */
+/* Appends a submission. */
 struct batch_entry *batch_add(struct batch *batch, const struct engine_call *call);
-/* Keeps a copy of the reply and its value. */
-void batch_answer(struct batch *batch, struct batch_entry *entry, const struct reply *reply);
-/* The request and the reply of an entry; their views are valid until the next batch_add() or
- * batch_answer(). */
+/* The request of an entry; its views are valid until the next batch_add(). */
 struct request batch_request(const struct batch *batch, const struct batch_entry *entry);
-struct reply batch_reply(const struct batch *batch, const struct batch_entry *entry);
 
 /* The entry is about to be carried out, perhaps again: it has written nothing. */
 void batch_begin(struct batch *batch, struct batch_entry *entry);
@@ -67,7 +63,7 @@ struct batch_wrote batch_write(const struct batch *batch, size_t number);
 
 /* Where the batch stands, and going back to it: what was kept since is dropped. */
 struct batch_mark {
-    size_t bytes, written, writes;
+    size_t written, writes;
 };
 struct batch_mark batch_mark(const struct batch *batch);
 void batch_return(struct batch *batch, struct batch_mark mark);

@@ -14,10 +14,10 @@ struct channels {
     unsigned count;
     bool forgetting; /* some are forgotten and that is not committed */
     struct channel {
-        struct buffer read;    /* what was there when it was opened; empty: nothing */
-        struct buffer written; /* what is about to be written */
-        bool changed;          /* something was changed on its behalf */
-        bool forgotten;        /* what is written of it is to be removed */
+        struct buffer read; /* what was there when it was opened; empty: nothing */
+        uint64_t applied;   /* what is about to be written; 0: nothing */
+        bool changed;       /* something was changed on its behalf */
+        bool forgotten;     /* what is written of it is to be removed */
     } channels[];
 };
 
@@ -34,7 +34,8 @@ static MDB_val name_val(char key[11])
 
 /* ---- Reading ---- */
 
-/* Whether it is what add() makes: so many results, the last of them of the last submission. */
+/* Whether it can have been written: with results, if any, of which the last is of the last
+ * submission. */
 static bool is_sane(MDB_val value)
 {
     struct channel_entry head;
@@ -80,10 +81,8 @@ struct channels *channels_open(const struct work *work, unsigned count)
 
 void channels_close(struct channels **channels)
 {
-    for (unsigned i = 0; i < (*channels)->count; i++) {
+    for (unsigned i = 0; i < (*channels)->count; i++)
         buffer_free(&(*channels)->channels[i].read);
-        buffer_free(&(*channels)->channels[i].written);
-    }
     free(*channels);
     *channels = NULL;
 }
@@ -99,6 +98,11 @@ static struct channel_entry entry_of(const struct channels *channels, uint32_t c
 uint64_t channels_applied(const struct channels *channels, uint32_t channel)
 {
     return entry_of(channels, channel).applied;
+}
+
+uint64_t channels_first(const struct channels *channels, uint32_t channel)
+{
+    return entry_of(channels, channel).first;
 }
 
 bool channels_forget(struct channels *channels, uint32_t channel)
@@ -132,27 +136,9 @@ bool channels_result(const struct channels *channels, uint32_t channel, uint64_t
 
 /* ---- Writing ---- */
 
-static void append_result(struct channel *channel, uint8_t status, const struct reply *reply)
-{
-    struct channel_result result = {status, reply->number, reply->revision};
-    buffer_append(&channel->written, &result, sizeof result);
-}
-
-/* Adds the outcome of an entry to what its channel writes; a gap in the sequence is filled. */
 static void add(struct channel *channel, const struct batch_entry *entry)
 {
-    static const struct reply none;
-    struct channel_entry head = {.first = entry->sequence};
-    if (channel->written.len == 0)
-        buffer_append(&channel->written, &head, sizeof head);
-    memcpy(&head, channel->written.data, sizeof head);
-    size_t position = (size_t)(entry->sequence - head.first);
-    while (channel->written.len < sizeof head + position * sizeof(struct channel_result))
-        append_result(channel, NOTHING, &none);
-    head.applied = entry->sequence + 1;
-    memcpy(channel->written.data, &head, sizeof head);
-    bool write = op_info(entry->request.op)->write;
-    append_result(channel, write ? (uint8_t)entry->reply.status : NOTHING, &entry->reply);
+    channel->applied = entry->sequence + 1;
     channel->changed |= entry->changed;
 }
 
@@ -161,13 +147,14 @@ static enum status save(struct channel *channel, const struct work *work, uint32
 {
     char text[11];
     int code = MDB_SUCCESS;
+    const struct channel_entry entry = {channel->applied, channel->applied};
     name(number, text);
-    MDB_val key = name_val(text), value = env_val(buffer_bytes(&channel->written));
+    MDB_val key = name_val(text), value = {sizeof entry, (void *)(uintptr_t)&entry};
     if (channel->changed)
         code = mdb_put(work->txn, work->env->tables[TABLE_META], &key, &value, 0);
     else if (channel->forgotten)
         code = mdb_del(work->txn, work->env->tables[TABLE_META], &key, NULL);
-    channel->written.len = 0;
+    channel->applied = 0;
     channel->changed = false;
     enum status status = env_status(work->env, code, "write");
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
@@ -181,7 +168,7 @@ enum status channels_save(struct channels *channels, const struct work *work,
         add(&channels->channels[batch->entries[i].channel], &batch->entries[i]);
     for (uint32_t i = 0; i < channels->count; i++) {
         struct channel *channel = &channels->channels[i];
-        if (channel->written.len == 0 && !channel->forgotten)
+        if (channel->applied == 0 && !channel->forgotten)
             continue;
         enum status status = save(channel, work, i);
         if (first_bad == STATUS_OK)

@@ -1,10 +1,10 @@
 /*
  * channels - what each channel has had applied, written in the transaction that applied it.
  *
- *     meta: "channel" + number (4 bytes) -> struct channel_entry, struct channel_result ...
+ *     meta: "channel" + number (4 bytes) -> struct channel_entry
  *
- * The answers of a batch are published only after its commit and before the next batch, so those
- * of the last batch of a channel are all that a successor may have to give again.
+ * The answers are kept in the channel. Release 0.2.0 did not do so, and wrote the results of the
+ * channel's last batch behind the entry: all that a successor of such a store may have to give.
  */
 #ifndef STRATO_STORE_DISK_CHANNELS_H
 #define STRATO_STORE_DISK_CHANNELS_H
@@ -23,12 +23,14 @@ void channels_close(struct channels **channels);
 uint64_t channels_applied(const struct channels *channels, uint32_t channel);
 /* Forgets a channel; false when nothing is known of it. The next commit has it written down. */
 bool channels_forget(struct channels *channels, uint32_t channel);
-/* The outcome of a submission below channels_applied(), without its value. False when nothing was
- * done for it (it only read, or was refused before it came to the engine). */
+/* The first submission of which a store of 0.2.0 wrote a result down. */
+uint64_t channels_first(const struct channels *channels, uint32_t channel);
+/* What it wrote of one from there to channels_applied(), without its value. False when nothing was
+ * done for it (it was refused before it came to the engine). */
 bool channels_result(const struct channels *channels, uint32_t channel, uint64_t sequence,
                      struct reply *reply_r);
 
-/* Writes the outcomes of entries first..first+count-1 of a batch. STATUS_OK, STATUS_FULL or
+/* Writes that entries first..first+count-1 of a batch are applied. STATUS_OK, STATUS_FULL or
  * STATUS_DAMAGED. */
 enum status channels_save(struct channels *channels, const struct work *work,
                           const struct batch *batch, size_t first, size_t count) MUST_CHECK;

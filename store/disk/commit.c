@@ -148,6 +148,13 @@ static enum status carry_out_one(struct engine *engine, struct batch_entry *entr
     return entry->changed ? status : STATUS_OK;
 }
 
+/* Keeps what the entry is to be answered. */
+static void keep(struct engine *engine, struct batch_entry *entry, const struct reply *reply)
+{
+    entry->status = reply->status;
+    engine->callbacks.keep(engine->callbacks.context, entry->channel, entry->sequence, reply);
+}
+
 enum status engine_carry_out(struct engine *engine, struct batch_entry *entry)
 {
     struct request request = batch_request(&engine->batch, entry);
@@ -156,14 +163,14 @@ enum status engine_carry_out(struct engine *engine, struct batch_entry *entry)
     batch_begin(&engine->batch, entry);
     if (engine->env.gone && gone_concerns(&request)) {
         reply = gone_reply();
-        batch_answer(&engine->batch, entry, &reply);
+        keep(engine, entry, &reply);
         return STATUS_OK;
     }
     engine_begin(engine);
     if (has_room(engine, &request))
         status = carry_out_one(engine, entry, &request, &reply);
     if (status == STATUS_OK)
-        batch_answer(&engine->batch, entry, &reply);
+        keep(engine, entry, &reply);
     return status;
 }
 
@@ -178,10 +185,9 @@ static void finish(struct engine *engine, size_t first, size_t count)
         }
     failpoint("disk.after_publish");
     for (size_t i = 0; i < count; i++) {
-        struct reply reply = batch_reply(&engine->batch, &entries[i]);
-        engine->refused += reply.status == STATUS_FULL;
+        engine->refused += entries[i].status == STATUS_FULL;
         engine->callbacks.complete(engine->callbacks.context, entries[i].channel,
-                                   entries[i].sequence, &reply);
+                                   entries[i].sequence, NULL);
     }
 }
 
@@ -221,7 +227,7 @@ static void settle_apart(struct engine *engine, size_t first, size_t count)
     if (status == STATUS_OK)
         return;
     engine_abort(engine);
-    batch_return(batch, mark); /* what a lost transaction wrote and answered needs no room */
+    batch_return(batch, mark); /* what a lost transaction wrote needs no room */
     if (count > 1) {
         settle_apart(engine, first, count / 2);
         settle_apart(engine, first + count / 2, count - count / 2);
@@ -229,7 +235,7 @@ static void settle_apart(struct engine *engine, size_t first, size_t count)
     }
     const struct reply refused = {.status = status};
     batch_begin(batch, &batch->entries[first]);
-    batch_answer(batch, &batch->entries[first], &refused);
+    keep(engine, &batch->entries[first], &refused);
     finish(engine, first, 1);
 }
 

@@ -29,11 +29,6 @@ static void complete(struct engine *engine, const struct engine_call *call,
     engine->callbacks.complete(engine->callbacks.context, call->channel, call->sequence, reply);
 }
 
-static bool holds_items(enum service service)
-{
-    return service_info(service)->holds == OP_HOLDS_ITEMS;
-}
-
 /* A record of the arena as the answer to a read. */
 static struct reply reply_of(enum service service, const struct arena_entry *entry)
 {
@@ -116,20 +111,17 @@ static void submit(struct engine *engine, const struct engine_call *call)
         engine_settle(engine);
 }
 
-/* A submission that nothing was done for had no outcome either: its worker sends it again. */
+/* A change of a store of 0.2.0, whose answers are not kept in the channel: it wrote them down, but
+ * for a set, which is now as it was then. What nothing was done for is to be sent again. */
 static void replay(struct engine *engine, const struct engine_call *call)
 {
-    struct reply reply;
-    const struct op_info *info = op_info(call->request.op);
-    if (!info->write) {
-        read_now(engine, call);
-        return;
-    }
-    if (!channels_result(engine->channels, call->channel, call->sequence, &reply))
-        reply = (struct reply){.status = STATUS_RESTAGE};
-    if (reply.status == STATUS_OK && holds_items(info->service)) {
-        const struct request request = {.op = service_info(info->service)->read,
-                                        .key = call->request.key};
+    struct reply reply = {.status = STATUS_RESTAGE};
+    const struct service_info *service = service_info(op_info(call->request.op)->service);
+    if (call->sequence < channels_first(engine->channels, call->channel))
+        reply.status = STATUS_UNKNOWN;
+    else if (channels_result(engine->channels, call->channel, call->sequence, &reply) &&
+             reply.status == STATUS_OK && service->holds == OP_HOLDS_ITEMS) {
+        const struct request request = {.op = service->read, .key = call->request.key};
         struct disk_tx tx;
         struct reply now = read_commit(engine, &request, &tx);
         reply.status = now.status;

@@ -9,11 +9,12 @@
 
 struct channel_entry {
     uint64_t applied; /* submissions up to and including the last that was applied */
-    uint64_t first;   /* sequence number that the first result is for */
+    uint64_t first;   /* sequence number that the first result is for; without any, as applied */
 } __attribute__((packed));
 
 enum { CHANNEL_NO_RESULT = 0xff };
 
+/* Written by release 0.2.0 only. */
 struct channel_result {
     uint8_t status; /* enum status, or CHANNEL_NO_RESULT */
     int64_t number;

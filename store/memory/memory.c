@@ -127,44 +127,36 @@ static const struct tx_ops tx_ops = {
 
 /* ---- The engine's table ---- */
 
-static struct reply carry_out(struct engine *engine, const struct request *request,
-                              struct arena_origin origin)
+/* What it answers; kept means that this is kept already. */
+static struct reply carry_out(struct engine *engine, const struct engine_call *from, bool *kept_r)
 {
+    const struct engine_callbacks *to = &engine->callbacks;
     struct memory_tx tx;
-    struct call call = {&tx.tx, request, &engine->limits, &engine->scratch};
+    struct call call = {&tx.tx, &from->request, &engine->limits, &engine->scratch};
     struct reply reply;
     tx.tx.ops = &tx_ops;
     tx.engine = engine;
     tx.now_ms = clock_service_ms();
     tx.count = 0;
     enum status status = call_carry_out(&call, &reply);
-    if (status == STATUS_OK && tx.count > 0)
+    *kept_r = status == STATUS_OK && tx.count > 0;
+    if (*kept_r) {
+        const struct arena_origin origin = {from->channel, from->sequence};
+        to->keep(to->context, from->channel, from->sequence, &reply);
         status = arena_apply(engine->arena, tx.writes, tx.count, origin, tx.now_ms);
-    if (status != STATUS_OK)
-        reply = (struct reply){.status = status};
-    return reply;
+    }
+    if (status == STATUS_OK)
+        return reply;
+    *kept_r = false;
+    return (struct reply){.status = status};
 }
 
 static void submit(struct engine *engine, const struct engine_call *call)
 {
-    const struct arena_origin origin = {call->channel, call->sequence};
-    struct reply reply = carry_out(engine, &call->request, origin);
-    engine->callbacks.complete(engine->callbacks.context, call->channel, call->sequence, &reply);
-}
-
-/* It was done just before and nothing has changed since: what it answers is what is read now, but
- * for the value that a change of a value does not answer with. */
-static void replay(struct engine *engine, const struct engine_call *call)
-{
-    static const struct arena_origin nobody = {.channel = ARENA_NOBODY};
-    const struct op_info *info = op_info(call->request.op);
-    const struct service_info *service = service_info(info->service);
-    struct reply reply = {0};
-    if (!info->write || service->holds != OP_HOLDS_VALUE) {
-        const struct request request = {.op = service->read, .key = call->request.key};
-        reply = carry_out(engine, &request, nobody);
-    }
-    engine->callbacks.complete(engine->callbacks.context, call->channel, call->sequence, &reply);
+    const struct engine_callbacks *to = &engine->callbacks;
+    bool kept;
+    struct reply reply = carry_out(engine, call, &kept);
+    to->complete(to->context, call->channel, call->sequence, kept ? NULL : &reply);
 }
 
 static void settle(struct engine *engine)
@@ -250,7 +242,6 @@ const struct engine_ops memory_engine = {
     .applied = applied,
     .forget = forget,
     .submit = submit,
-    .replay = replay,
     .settle = settle,
     .hit = hit,
     .tend = tend,

@@ -104,7 +104,8 @@ static void answer_all(struct world *w, enum status status, bool is_large)
     uint64_t sequence;
     core_flush(&w->bench->core);
     while (channel_store_take(&w->bench->end, &submission, &sequence)) {
-        struct channel_completion *slot = channel_store_slot(&w->bench->end);
+        struct channel_completion *slot =
+            channel_store_slot(&w->bench->end, w->bench->end.completed);
         bool set = op_info(submission.op)->service == SERVICE_SET;
         slot->status = (uint16_t)status;
         slot->number = submission.number;
@@ -114,7 +115,8 @@ static void answer_all(struct world *w, enum status status, bool is_large)
             is_large ? LARGE : (uint32_t)(set ? sizeof items - 1 : submission.key_len);
         if (!is_large)
             memcpy(slot->payload, set ? items : (const char *)submission.payload, slot->value_len);
-        channel_store_commit(&w->bench->end);
+        channel_store_keep(&w->bench->end, w->bench->end.completed);
+        channel_store_commit(&w->bench->end, w->bench->end.completed);
     }
     channel_store_flush(&w->bench->end);
     round_of(w);

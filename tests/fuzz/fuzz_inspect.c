@@ -98,8 +98,9 @@ static void make_channel(struct image *image)
         channel_worker_commit(&worker);
         channel_worker_flush(&worker);
         if (i % 2 && channel_store_take(&store, &taken, &sequence)) {
-            channel_store_slot(&store)->status = STATUS_OK;
-            channel_store_commit(&store);
+            channel_store_slot(&store, sequence)->status = STATUS_OK;
+            channel_store_keep(&store, sequence);
+            channel_store_commit(&store, sequence);
         }
     }
 }

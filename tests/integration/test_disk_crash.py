@@ -18,7 +18,7 @@ CLIENTS = 24
 SCALE = float(os.environ.get("STRATO_KILLS", "1" if os.environ.get("STRATO_LONG") else "0.6"))
 SYNCS = ["commit", "interval", "off"]
 POINTS = ["disk.before_commit", "disk.after_commit", "disk.after_publish", "store.after_take",
-          "store.before_apply", "store.before_completion", "store.after_completion"]
+          "store.before_apply", "store.after_keep", "store.before_completion", "store.after_completion"]
 
 
 def kills(count):

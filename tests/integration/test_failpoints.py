@@ -8,7 +8,7 @@ from support import Load, generator
 
 POINTS = ["store.after_take", "store.before_apply", "arena.before_intent", "arena.after_intent",
           "arena.before_publish", "arena.after_publish", "arena.after_applied",
-          "store.before_completion", "store.after_completion"]
+          "store.after_keep", "store.before_completion", "store.after_completion"]
 
 
 class Model:

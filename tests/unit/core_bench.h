@@ -241,14 +241,15 @@ static inline struct channel_taken take(struct bench *bench)
 static inline void answer(struct bench *bench, enum status status, int64_t number,
                           const char *value, unsigned flags)
 {
-    struct channel_completion *slot = channel_store_slot(&bench->end);
+    struct channel_completion *slot = channel_store_slot(&bench->end, bench->end.completed);
     slot->status = (uint16_t)status;
     slot->number = number;
     slot->revision = 7;
     slot->flags = (uint16_t)flags;
     slot->value_len = (uint32_t)strlen(value);
     memcpy(slot->payload, value, strlen(value));
-    channel_store_commit(&bench->end);
+    channel_store_keep(&bench->end, bench->end.completed);
+    channel_store_commit(&bench->end, bench->end.completed);
     channel_store_flush(&bench->end);
 }
 

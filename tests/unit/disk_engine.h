@@ -16,6 +16,7 @@
 #include "proto/base/set.h"
 #include "store/disk/disk.h"
 #include "store/disk/engine.h"
+#include "store/disk/format.h"
 
 enum { DISK_ANSWERS = 4096 };
 
@@ -25,12 +26,33 @@ struct disk_engine {
     struct engine *engine;
     uint64_t next[4]; /* sequence number, by channel */
     struct disk_answer {
-        bool given;
+        bool kept, given;
         struct reply reply; /* its value is in text */
         char *text;
-    } answers[4][DISK_ANSWERS];
-    void (*completing)(void); /* called before each answer */
+        pid_t owner; /* of text; the answers are shared with children, their texts are not */
+    } (*answers)[DISK_ANSWERS]; /* by channel */
+    void (*completing)(void);   /* called before each answer */
 };
+
+static inline void disk_answer_clear(struct disk_answer *answer)
+{
+    if (answer->owner == getpid())
+        free(answer->text);
+    *answer = (struct disk_answer){0};
+}
+
+static inline void disk_keep(void *context, uint32_t channel, uint64_t sequence,
+                             const struct reply *reply)
+{
+    struct disk_engine *disk = context;
+    struct disk_answer *answer = &disk->answers[channel][sequence % DISK_ANSWERS];
+    disk_answer_clear(answer);
+    *answer = (struct disk_answer){.kept = true, .reply = *reply, .owner = getpid()};
+    answer->text = malloc(reply->value.len + 1);
+    if (reply->value.len > 0)
+        memcpy(answer->text, reply->value.data, reply->value.len);
+    answer->reply.value.data = (uint8_t *)answer->text;
+}
 
 static inline void disk_complete(void *context, uint32_t channel, uint64_t sequence,
                                  const struct reply *reply)
@@ -39,17 +61,15 @@ static inline void disk_complete(void *context, uint32_t channel, uint64_t seque
     struct disk_answer *answer = &disk->answers[channel][sequence % DISK_ANSWERS];
     if (disk->completing)
         disk->completing();
-    free(answer->text);
-    *answer = (struct disk_answer){.given = true, .reply = *reply};
-    answer->text = malloc(reply->value.len + 1);
-    if (reply->value.len > 0)
-        memcpy(answer->text, reply->value.data, reply->value.len);
-    answer->reply.value.data = (uint8_t *)answer->text;
+    if (reply)
+        disk_keep(context, channel, sequence, reply);
+    assert_true(answer->kept);
+    answer->given = true;
 }
 
 static inline void disk_open(struct disk_engine *disk)
 {
-    const struct engine_callbacks callbacks = {disk, disk_complete};
+    const struct engine_callbacks callbacks = {disk, disk_keep, disk_complete};
     disk->engine = disk_engine.open(&disk->child, &callbacks);
 }
 
@@ -62,6 +82,8 @@ static inline void disk_close(struct disk_engine *disk)
 static inline struct disk_engine *disk_new(void)
 {
     struct disk_engine *disk = calloc(1, sizeof *disk);
+    disk->answers = mmap(NULL, 4 * sizeof disk->answers[0], PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int arena = memfd_create("arena", 0);
     assert_int_equal(ftruncate(arena, 16 << 20), 0);
     if (arena != RUN_FD_ARENA) {
@@ -89,7 +111,8 @@ static inline void disk_remove(struct disk_engine **disk)
     snprintf(command, sizeof command, "rm -rf %s", (*disk)->directory);
     assert_int_equal(system(command), 0);
     for (int i = 0; i < 4 * DISK_ANSWERS; i++)
-        free((*disk)->answers[i / DISK_ANSWERS][i % DISK_ANSWERS].text);
+        disk_answer_clear(&(*disk)->answers[i / DISK_ANSWERS][i % DISK_ANSWERS]);
+    munmap((*disk)->answers, 4 * sizeof(*disk)->answers[0]);
     free(*disk);
     *disk = NULL;
 }
@@ -102,7 +125,7 @@ static inline uint64_t disk_submit(struct disk_engine *disk, uint32_t channel,
 {
     uint64_t sequence = disk->next[channel]++;
     struct engine_call call = {.channel = channel, .sequence = sequence, .request = request};
-    disk->answers[channel][sequence % DISK_ANSWERS].given = false;
+    disk_answer_clear(&disk->answers[channel][sequence % DISK_ANSWERS]);
     disk_engine.submit(disk->engine, &call);
     return sequence;
 }

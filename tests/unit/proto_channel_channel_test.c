@@ -74,11 +74,12 @@ static bool answer(struct channel_store *store)
     if (!channel_store_take(store, &submission, &sequence))
         return false;
     assert_memory_equal(submission.payload, "key", 3);
-    struct channel_completion *slot = channel_store_slot(store);
+    struct channel_completion *slot = channel_store_slot(store, store->completed);
     slot->number = submission.number * 2;
     slot->value_len = 0;
     slot->flags = 0;
-    channel_store_commit(store);
+    channel_store_keep(store, store->completed);
+    channel_store_commit(store, store->completed);
     return true;
 }
 
@@ -173,6 +174,66 @@ static void either_end_takes_up_where_its_predecessor_stopped(void **state)
     }
     assert_int_equal(channel_worker_peek(&next)->sequence, first);
     assert_int_equal(channel_worker_peek(&next)->number, 154);
+    pair_free(&pair);
+}
+
+/* Takes one and keeps an answer to it. */
+static uint64_t take_and_keep(struct channel_store *store, int64_t number)
+{
+    struct channel_taken submission;
+    uint64_t sequence;
+    assert_true(channel_store_take(store, &submission, &sequence));
+    struct channel_completion *slot = channel_store_slot(store, sequence);
+    slot->number = number;
+    slot->flags = 0;
+    channel_store_keep(store, sequence);
+    return sequence;
+}
+
+static void answers_wait_in_their_slots_for_earlier_ones(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    for (int round = 0; round < 3 * CHANNEL_SLOTS / 8; round++) {
+        for (int i = 0; i < 8; i++)
+            assert_true(submit(&pair.worker, i));
+        channel_worker_flush(&pair.worker);
+        uint64_t first = take_and_keep(&pair.store, 0);
+        for (int i = 1; i < 8; i++)
+            take_and_keep(&pair.store, i);
+        for (uint64_t i = 7; i > 0; i--) {
+            channel_store_commit(&pair.store, first + i);
+            assert_null(channel_worker_peek(&pair.worker));
+        }
+        channel_store_commit(&pair.store, first);
+        for (int i = 0; i < 8; i++) {
+            const struct channel_completion *done = channel_worker_peek(&pair.worker);
+            assert_int_equal(done->number, i);
+            assert_int_equal(done->flags, 0);
+            channel_worker_release(&pair.worker);
+        }
+    }
+    pair_free(&pair);
+}
+
+static void a_successor_finds_what_was_kept_and_not_published(void **state)
+{
+    (void)state;
+    struct pair pair = pair_new();
+    struct channel_store successor;
+    for (int i = 0; i < 5; i++)
+        assert_true(submit(&pair.worker, i));
+    channel_worker_flush(&pair.worker);
+    for (int i = 0; i < 4; i++)
+        take_and_keep(&pair.store, 10 + i);
+    channel_store_commit(&pair.store, 0);
+    channel_store_commit(&pair.store, 2);
+    channel_store_open(&successor, pair.memory, pair.worker_bell);
+    assert_int_equal(successor.completed, 1);
+    assert_false(channel_store_kept(&successor, 0));
+    for (uint64_t i = 1; i < 4; i++)
+        assert_true(channel_store_kept(&successor, i));
+    assert_false(channel_store_kept(&successor, 4));
     pair_free(&pair);
 }
 
@@ -338,6 +399,8 @@ int main(void)
         cmocka_unit_test(answers_come_in_order),
         cmocka_unit_test(doorbells_ring_only_for_sleepers),
         cmocka_unit_test(either_end_takes_up_where_its_predecessor_stopped),
+        cmocka_unit_test(answers_wait_in_their_slots_for_earlier_ones),
+        cmocka_unit_test(a_successor_finds_what_was_kept_and_not_published),
         cmocka_unit_test(a_lying_worker_gets_nothing),
         cmocka_unit_test(long_and_short_heads_stand_side_by_side),
         cmocka_unit_test(an_older_store_refuses_a_long_head),

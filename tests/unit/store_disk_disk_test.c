@@ -125,37 +125,32 @@ static void batch_and_die(struct disk_engine *disk)
     disk_settle(disk);
 }
 
-static struct reply again(struct disk_engine *disk, uint32_t channel, uint64_t sequence,
-                          struct request request)
+/* What a store that died had kept. */
+static struct reply kept(const struct disk_engine *disk, uint32_t channel, uint64_t sequence)
 {
-    struct engine_call call = {.channel = channel, .sequence = sequence, .request = request};
-    disk_engine.replay(disk->engine, &call);
-    return disk_answer(disk, channel, sequence)->reply;
+    const struct disk_answer *answer = disk_answer(disk, channel, sequence);
+    assert_true(answer->kept);
+    assert_false(answer->given);
+    return answer->reply;
 }
 
-static void test_a_successor_gives_the_same_answers(void **state)
+static void test_all_answers_are_kept_before_the_commit(void **state)
 {
     (void)state;
     struct disk_engine *disk = disk_new();
     assert_int_equal(WEXITSTATUS(disk_in_child(disk, batch_and_die)), 3);
+    assert_int_equal(kept(disk, 0, 0).revision, 1);
+    assert_int_equal(kept(disk, 0, 1).number, 3);
+    assert_int_equal(kept(disk, 0, 2).value.len, 5);
+    assert_int_equal(kept(disk, 0, 3).status, STATUS_NOT_FOUND);
+    assert_int_equal(kept(disk, 0, 5).number, 7);
+    assert_int_equal(kept(disk, 0, 6).value.len, 6);
+    assert_int_equal(kept(disk, 1, 0).status, STATUS_OUT_OF_RANGE);
+    assert_int_equal(kept(disk, 1, 1).number, 1);
     disk_open(disk);
     assert_int_equal(disk_engine.applied(disk->engine, 0), 7);
     assert_int_equal(disk_engine.applied(disk->engine, 1), 2);
     assert_int_equal(disk_engine.applied(disk->engine, 2), 0);
-    assert_int_equal(again(disk, 0, 0, disk_request(OP_KV_PUT, "a", "value", 0)).revision, 1);
-    assert_int_equal(again(disk, 0, 1, disk_request(OP_COUNTER_INCREMENT, "c", NULL, 3)).number, 3);
-    assert_reply(again(disk, 0, 2, disk_request(OP_KV_GET, "a", NULL, 0)), STATUS_OK, "value");
-    assert_int_equal(again(disk, 0, 3, disk_request(OP_KV_DELETE, "missing", NULL, 0)).status,
-                     STATUS_NOT_FOUND);
-    assert_int_equal(again(disk, 0, 4, disk_request(OP_KV_PUT, "b", "staged", 0)).status,
-                     STATUS_RESTAGE);
-    assert_int_equal(again(disk, 0, 5, disk_request(OP_COUNTER_INCREMENT, "c", NULL, 4)).number, 7);
-    assert_int_equal(again(disk, 0, 6, disk_request(OP_SET_ADD, "s", "item", 0)).value.len, 6);
-    assert_int_equal(
-        again(disk, 1, 0, disk_request(OP_COUNTER_INCREMENT, "c", NULL, INT64_MAX)).status,
-        STATUS_OUT_OF_RANGE);
-    assert_int_equal(again(disk, 1, 1, disk_request(OP_FLAG_SET, "f", NULL, 1)).number, 1);
-    assert_int_equal(disk_do(disk, OP_COUNTER_GET, "c", NULL, 0).number, 7);
     /* A channel of another supervisor. */
     disk_engine.forget(disk->engine, 0);
     assert_int_equal(disk_engine.applied(disk->engine, 0), 0);
@@ -163,6 +158,52 @@ static void test_a_successor_gives_the_same_answers(void **state)
     disk_open(disk);
     assert_int_equal(disk_engine.applied(disk->engine, 0), 0);
     assert_int_equal(disk_engine.applied(disk->engine, 1), 2);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
+/* ---- Release 0.2.0 ---- */
+
+static struct reply again(struct disk_engine *disk, uint64_t sequence, struct request request)
+{
+    struct engine_call call = {.channel = 1, .sequence = sequence, .request = request};
+    disk_engine.replay(disk->engine, &call);
+    return disk_answer(disk, 1, sequence)->reply;
+}
+
+/* It kept no answers, but wrote down those of the last batch, without values. */
+static void test_the_results_of_0_2_0_are_given_again(void **state)
+{
+    (void)state;
+    static const struct {
+        struct channel_entry entry;
+        struct channel_result results[5];
+    } __attribute__((packed)) old = {{105, 100},
+                                     {{STATUS_OK, 0, 8},
+                                      {STATUS_NOT_FOUND, 0, 0},
+                                      {CHANNEL_NO_RESULT, 0, 0},
+                                      {STATUS_OK, 7, 9},
+                                      {STATUS_OK, 0, 10}}};
+    struct disk_engine *disk = disk_new();
+    disk_open(disk);
+    disk_do(disk, OP_SET_ADD, "s", "item", 0);
+    engine_begin(disk->engine);
+    MDB_val key = {11, "channel\1\0\0\0"}, value = {sizeof old, (void *)(uintptr_t)&old};
+    assert_int_equal(
+        mdb_put(disk->engine->work.txn, disk->engine->env.tables[TABLE_META], &key, &value, 0), 0);
+    assert_int_equal(engine_commit(disk->engine, 0, 0), STATUS_OK);
+    disk_close(disk);
+    disk_open(disk);
+    assert_int_equal(disk_engine.applied(disk->engine, 1), 105);
+    assert_int_equal(again(disk, 99, disk_request(OP_KV_DELETE, "k", NULL, 0)).status,
+                     STATUS_UNKNOWN);
+    assert_int_equal(again(disk, 100, disk_request(OP_KV_PUT, "a", "value", 0)).revision, 8);
+    assert_int_equal(again(disk, 101, disk_request(OP_KV_DELETE, "missing", NULL, 0)).status,
+                     STATUS_NOT_FOUND);
+    assert_int_equal(again(disk, 102, disk_request(OP_KV_PUT, "b", "staged", 0)).status,
+                     STATUS_RESTAGE);
+    assert_int_equal(again(disk, 103, disk_request(OP_COUNTER_INCREMENT, "c", NULL, 4)).number, 7);
+    assert_int_equal(again(disk, 104, disk_request(OP_SET_ADD, "s", "item", 0)).value.len, 6);
     disk_close(disk);
     disk_remove(&disk);
 }
@@ -321,7 +362,8 @@ int main(void)
         cmocka_unit_test(test_each_operation),
         cmocka_unit_test(test_all_is_there_when_opened_again),
         cmocka_unit_test(test_a_round_is_one_commit),
-        cmocka_unit_test(test_a_successor_gives_the_same_answers),
+        cmocka_unit_test(test_all_answers_are_kept_before_the_commit),
+        cmocka_unit_test(test_the_results_of_0_2_0_are_given_again),
         cmocka_unit_test(test_what_was_not_committed_is_not_there),
         cmocka_unit_test(test_a_large_set_is_changed_in_place),
         cmocka_unit_test(test_expiry),

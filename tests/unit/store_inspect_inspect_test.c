@@ -252,8 +252,9 @@ static void use(void)
     submit(&worker, OP_KV_GET, "c");
     channel_worker_flush(&worker);
     assert_true(channel_store_take(&store, &taken, &sequence));
-    channel_store_slot(&store)->status = STATUS_NOT_FOUND;
-    channel_store_commit(&store);
+    channel_store_slot(&store, store.completed)->status = STATUS_NOT_FOUND;
+    channel_store_keep(&store, store.completed);
+    channel_store_commit(&store, store.completed);
 }
 
 static void test_shows_a_channel(void **state)
@@ -339,7 +340,7 @@ static void test_shows_a_database(void **state)
     assert_int_equal(in_row(&report, "tables", "table", "kv", "found"), RECORDS);
     assert_int_equal(in_row(&report, "tables", "table", "item", "records"), 2);
     assert_int_equal(in_row(&report, "channels", "worker", "http-0", "applied"), RECORDS + 3);
-    assert_int_equal(in_row(&report, "saved results", "status", "ok", "sequence"), RECORDS + 2);
+    assert_int_equal(in_row(&report, "channels", "worker", "http-0", "saved"), 0);
     report_close(&report);
 }
 

@@ -155,12 +155,13 @@ static void *serve(void *argument)
     for (;;) {
         int taken = 0;
         for (; taken < 16 && channel_store_take(&store, &submission, &sequence); taken++) {
-            struct channel_completion *slot = channel_store_slot(&store);
+            struct channel_completion *slot = channel_store_slot(&store, store.completed);
             slot->number = submission.number + 1;
             memcpy(slot->payload, submission.payload, submission.key_len);
             slot->value_len = submission.key_len;
             slot->flags = 0;
-            channel_store_commit(&store);
+            channel_store_keep(&store, store.completed);
+            channel_store_commit(&store, store.completed);
             race->answered++;
         }
         channel_store_flush(&store);

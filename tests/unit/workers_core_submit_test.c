@@ -148,11 +148,12 @@ static void test_impossible_completion(void **state)
     struct core_call call = make_call(OP_KV_DELETE, "a", (struct bytes){0});
     assert_false(core_start(&bench->core, &call));
     take(bench);
-    struct channel_completion *slot = channel_store_slot(&bench->end);
+    struct channel_completion *slot = channel_store_slot(&bench->end, bench->end.completed);
     slot->status = 999;
     slot->flags = 0;
     slot->value_len = UINT32_MAX;
-    channel_store_commit(&bench->end);
+    channel_store_keep(&bench->end, bench->end.completed);
+    channel_store_commit(&bench->end, bench->end.completed);
     channel_store_flush(&bench->end);
     poll_at(bench, clock_ns());
     assert_int_equal(last_status, STATUS_INTERNAL);

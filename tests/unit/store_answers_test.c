@@ -1,0 +1,282 @@
+/* Answers that have a value and are true once only: a store that is killed between any two steps
+ * gives each exactly once, whatever the order in which its engine answers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "proto/base/failpoint.h"
+#include "proto/base/log.h"
+#include "tests/unit/dispatch_bench.h"
+
+enum { REQUESTS = 40 };
+
+/* ---- An engine that gives things away ---- */
+
+/* What outlives the store. */
+static struct pot {
+    uint64_t applied[BENCH_CHANNELS];
+    int64_t next; /* what the next write is given */
+} * pot;
+
+struct engine {
+    struct engine_callbacks to;
+    struct engine_call held[BENCH_CHANNELS * CHANNEL_SLOTS];
+    unsigned count;
+};
+
+static struct engine the_engine;
+
+static struct engine *pot_open(const struct run_child *child, const struct engine_callbacks *to)
+{
+    (void)child;
+    the_engine = (struct engine){.to = *to};
+    return &the_engine;
+}
+
+static void pot_close(struct engine **engine)
+{
+    *engine = NULL;
+}
+
+static uint64_t pot_applied(const struct engine *engine, uint32_t channel)
+{
+    (void)engine;
+    return pot->applied[channel];
+}
+
+static void pot_forget(struct engine *engine, uint32_t channel)
+{
+    (void)engine;
+    pot->applied[channel] = 0;
+}
+
+static void keep(struct engine *engine, const struct engine_call *call, int64_t number)
+{
+    char text[32];
+    snprintf(text, sizeof text, "thing %lld", (long long)number);
+    const struct reply reply = {.number = number, .value = bytes_of(text)};
+    engine->to.keep(engine->to.context, call->channel, call->sequence, &reply);
+}
+
+static void complete(struct engine *engine, const struct engine_call *call)
+{
+    engine->to.complete(engine->to.context, call->channel, call->sequence, NULL);
+}
+
+static void give_at_once(struct engine *engine, const struct engine_call *call)
+{
+    keep(engine, call, pot->next);
+    pot->next++;
+    pot->applied[call->channel] = call->sequence + 1;
+    complete(engine, call);
+}
+
+static void hold(struct engine *engine, const struct engine_call *call)
+{
+    engine->held[engine->count++] = *call;
+}
+
+/* All in one commit, then answered from the last to the first. */
+static void give_together(struct engine *engine)
+{
+    unsigned count = engine->count;
+    engine->count = 0;
+    for (unsigned i = 0; i < count; i++)
+        keep(engine, &engine->held[i], pot->next + i);
+    pot->next += count;
+    for (unsigned i = 0; i < count; i++)
+        pot->applied[engine->held[i].channel] = engine->held[i].sequence + 1;
+    while (count-- > 0)
+        complete(engine, &engine->held[count]);
+}
+
+static void nothing(struct engine *engine)
+{
+    (void)engine;
+}
+
+static void no_hit(struct engine *engine, uint64_t word)
+{
+    (void)engine;
+    (void)word;
+}
+
+static bool no_tending(struct engine *engine, uint64_t now_ms)
+{
+    (void)engine;
+    (void)now_ms;
+    return false;
+}
+
+static const struct engine_ops at_once = {
+    .batch = 64,
+    .at_once = true,
+    .open = pot_open,
+    .close = pot_close,
+    .applied = pot_applied,
+    .forget = pot_forget,
+    .submit = give_at_once,
+    .settle = nothing,
+    .hit = no_hit,
+    .tend = no_tending,
+};
+
+static const struct engine_ops together = {
+    .batch = 16,
+    .open = pot_open,
+    .close = pot_close,
+    .applied = pot_applied,
+    .forget = pot_forget,
+    .submit = hold,
+    .settle = give_together,
+    .hit = no_hit,
+    .tend = no_tending,
+};
+
+/* ---- Kills ---- */
+
+static void arm(const char *point, int count)
+{
+    char path[] = "/tmp/strato-failpoint-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    dprintf(fd, "store-memory %s %d\n", point, count);
+    close(fd);
+    setenv("STRATO_FAILPOINT", path, 1);
+    failpoint_arm("store-memory");
+}
+
+/* Runs a store until it has nothing to do. False: it was killed before. */
+static bool run_store(struct dispatch_bench *bench, const struct engine_ops *ops, const char *point,
+                      int count)
+{
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (point)
+            arm(point, count);
+        bench_open(bench, ops);
+        for (int i = 0; i < 200; i++)
+            dispatch_round(bench->dispatch);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status);
+}
+
+static void submit_all(struct dispatch_bench *bench, struct channel_worker *workers)
+{
+    for (unsigned i = 0; i < BENCH_CHANNELS; i++)
+        channel_worker_open(&workers[i], bench->memories[i], RUN_FD_CHANNEL + 1);
+    for (unsigned i = 0; i < REQUESTS; i++) /* every seventh is refused by the dispatcher */
+        assert_true(bench_submit(&workers[i % 2], i % 7 == 3 ? OP_FLAG_SET : OP_KV_DELETE, "key",
+                                 i % 7 == 3 ? 9 : 0, (struct bytes){0}));
+}
+
+/* Every thing was given to one request, and each request got one. */
+static void check_answers(struct channel_worker *workers)
+{
+    bool given[REQUESTS] = {0};
+    int64_t last[BENCH_CHANNELS] = {-1, -1};
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        const struct channel_completion *completion = channel_worker_peek(&workers[i % 2]);
+        char text[32];
+        assert_non_null(completion);
+        assert_int_equal(completion->sequence, workers[i % 2].consumed);
+        assert_int_equal(completion->status, i % 7 == 3 ? STATUS_INVALID : STATUS_OK);
+        if (completion->status == STATUS_OK) {
+            int64_t number = completion->number;
+            snprintf(text, sizeof text, "thing %lld", (long long)number);
+            assert_in_range(number, last[i % 2] + 1, pot->next - 1);
+            assert_int_equal(completion->value_len, strlen(text));
+            assert_memory_equal(completion->payload, text, strlen(text));
+            assert_false(given[number]);
+            given[number] = true;
+            last[i % 2] = number;
+        }
+        channel_worker_release(&workers[i % 2]);
+    }
+    for (int64_t i = 0; i < pot->next; i++)
+        assert_true(given[i]);
+}
+
+static void kill_everywhere(const struct engine_ops *ops, const char *point)
+{
+    bool killed = true;
+    for (int count = 1; killed; count++) {
+        struct dispatch_bench *bench = bench_make();
+        struct channel_worker workers[BENCH_CHANNELS];
+        memset(pot, 0, sizeof *pot);
+        bench_open(bench, ops);
+        bench_close(bench);
+        submit_all(bench, workers);
+        killed = !run_store(bench, ops, point, count);
+        if (killed && count % 3 == 0)
+            run_store(bench, ops, point, 4); /* its successor as well, but not by the same */
+        while (!run_store(bench, ops, NULL, 0))
+            continue;
+        check_answers(workers);
+        assert_true(killed || count > 3);
+        bench_free(bench);
+    }
+}
+
+static void each_thing_is_given_once(void **state)
+{
+    static const char *const points[] = {"store.after_take", "store.before_apply",
+                                         "store.after_keep", "store.before_completion"};
+    (void)state;
+    pot = mmap(NULL, sizeof *pot, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+        kill_everywhere(&at_once, points[i]);
+        kill_everywhere(&together, points[i]);
+    }
+    munmap(pot, sizeof *pot);
+}
+
+/* A store of 0.2.0 kept no answers: what it had applied and not answered nobody knows. */
+static void without_an_answer_it_is_unknown(void **state)
+{
+    (void)state;
+    struct dispatch_bench *bench = bench_make();
+    struct channel_worker worker;
+    pot = mmap(NULL, sizeof *pot, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    bench_open(bench, &at_once);
+    bench_close(bench);
+    channel_worker_open(&worker, bench->memories[0], RUN_FD_CHANNEL + 1);
+    assert_true(bench_submit(&worker, OP_KV_DELETE, "key", 0, (struct bytes){0}));
+    assert_true(bench_submit(&worker, OP_KV_GET, "key", 0, (struct bytes){0}));
+    pot->applied[0] = 2;
+    bench_open(bench, &at_once);
+    dispatch_round(bench->dispatch);
+    assert_int_equal(channel_worker_peek(&worker)->status, STATUS_UNKNOWN);
+    channel_worker_release(&worker);
+    assert_int_equal(channel_worker_peek(&worker)->status, STATUS_OK); /* read again */
+    assert_int_equal(pot->next, 1);
+    bench_close(bench);
+    bench_free(bench);
+    munmap(pot, sizeof *pot);
+}
+
+static int be_quiet(void **state)
+{
+    (void)state;
+    log_set_level(LOG_ERROR + 1);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_thing_is_given_once),
+        cmocka_unit_test(without_an_answer_it_is_unknown),
+    };
+    return cmocka_run_group_tests(tests, be_quiet, NULL);
+}
