@@ -10,7 +10,7 @@ build="gcc libc6-dev cmake ninja-build pkg-config libgrpc-dev libhiredis-dev lib
     protobuf-compiler"
 # clang and its runtime are for the fuzzers.
 test="libcmocka-dev python3 python3-grpcio python3-hpack python3-protobuf python3-pytest python3-yaml
-    nghttp2-client iproute2 binutils valgrind redis-server redis-tools clang libclang-rt-14-dev prometheus systemd"
+    nghttp2-client iproute2 binutils valgrind wrk redis-server redis-tools clang libclang-rt-14-dev prometheus systemd"
 package="dpkg-dev rpm lintian mmdebstrap python3-pytest"
 bench="python3 python3-grpcio python3-protobuf wrk redis-server webdis nghttp2-client etcd-server
     valgrind"
