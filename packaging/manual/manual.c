@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/base/op.h"
 #include "proto/conf/conf.h"
 #include "supervisor/stratoctl/commands.h"
 
@@ -84,7 +85,8 @@ static void write_stratod(void)
         ".TP\n.I /etc/strato/strato.ini\nThe configuration of the service.\n"
         ".TP\n.I /run/strato/ctl.sock\nThe control socket: for root and the group strato.\n"
         ".TP\n.I /var/lib/strato\nData.\n");
-    write_see_also(".BR stratoctl (1),\n.BR strato.ini (5),\n.BR strato\\-http (1)");
+    write_see_also(
+        ".BR stratoctl (1),\n.BR strato.ini (5),\n.BR strato (7),\n.BR strato\\-http (1)");
 }
 
 static void write_stratoctl(void)
@@ -155,6 +157,55 @@ static void write_ini(void)
     write_see_also(".BR stratod (8),\n.BR stratoctl (1)");
 }
 
+static const char *const helps[OP_COUNT] = {
+#define HELP(operation, text) [OP_##operation] = (text),
+#include "proto/api/operations.def"
+};
+
+/* How an operation is asked for: over HTTP, over gRPC. */
+struct asked {
+    enum op op;
+    const char *method, *path;
+};
+static const struct asked routes[] = {
+#define ROUTE(operation, method, path, prepare, shape) {OP_##operation, #method, path},
+#include "proto/api/operations.def"
+};
+static const struct asked methods[] = {
+#define METHOD(operation, path, decode, encode) {OP_##operation, "", path},
+#include "proto/api/operations.def"
+};
+
+static void write_operation(enum op op)
+{
+    printf(".TP\n.B %s\n", op_info(op)->name);
+    write_text(helps[op]);
+    printf(".\n");
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+        if (routes[i].op == op)
+            printf(".br\n%s %sKEY\n", routes[i].method, routes[i].path);
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (methods[i].op == op)
+            printf(".br\n%s\n", methods[i].path + 1);
+}
+
+static void write_operations(void)
+{
+    write_title("strato", 7, "the operations of Strato");
+    printf(".SH DESCRIPTION\nEach service has keys of its own. An operation means the same over "
+           "HTTP and\n"
+           "gRPC and on every backend. Keys and items are 1 to 480 bytes. Below each are its "
+           "requests\n"
+           "over HTTP and its methods over gRPC, whose messages strato.proto describes.\n");
+    for (unsigned service = 0; service < SERVICE_COUNT; service++) {
+        printf(".SH %s\n", service_name((enum service)service));
+        for (unsigned op = OP_NONE + 1; op < OP_COUNT; op++)
+            if (helps[op] && op_info((enum op)op)->service == service)
+                write_operation((enum op)op);
+    }
+    write_see_also(".BR stratod (8),\n.BR strato.ini (5)");
+}
+
 static void write_front(const char *name, const char *protocol)
 {
     char what[100];
@@ -208,6 +259,8 @@ int main(int argc, char **argv)
         write_inspect();
     else if (strcmp(page, "strato.ini.5") == 0)
         write_ini();
+    else if (strcmp(page, "strato.7") == 0)
+        write_operations();
     else if (strcmp(page, "strato-http.1") == 0)
         write_front("strato-http", "HTTP");
     else if (strcmp(page, "strato-grpc.1") == 0)

@@ -97,3 +97,15 @@ def test_workflows_run_what_there_is():
             for step in job["steps"]:
                 used |= set(re.findall(r"^make ([\w-]+)", step.get("run", ""), re.MULTILINE))
     assert used and used <= targets, used - targets
+
+
+def test_the_table_of_requests_has_every_route():
+    """README.md: a line of the table for each path, with its methods before it."""
+    rows = re.findall(r'^ROUTE\(\w+, (\w+), "([^"]+)"', read(os.path.join(
+        ROOT, "proto", "api", "operations.def")), re.MULTILINE)
+    cells = re.findall(r"^\| (`(?:GET|PUT|POST|DELETE)[^|]*) \|", read(os.path.join(
+        ROOT, "README.md")), re.MULTILINE)
+    shown = {(method, path[1]) for cell in cells
+             for path in [re.search(r"(/\w+/)KEY", cell)] if path
+             for method in re.findall(r"\b(?:GET|PUT|POST|DELETE|PATCH)\b", cell)}
+    assert len(rows) >= 13 and shown == set(rows), shown ^ set(rows)

@@ -206,8 +206,8 @@ def test_pages_and_completion(tmp_path):
     run("dpkg-deb", "-x", DEBS[0], str(tmp_path))
     pages = glob.glob(str(tmp_path / "usr/share/man/man*/*"))
     assert sorted(map(os.path.basename, pages)) == [
-        "strato-grpc.1.gz", "strato-http.1.gz", "strato-inspect.1.gz", "strato.ini.5.gz",
-        "stratoctl.1.gz", "stratod.8.gz"]
+        "strato-grpc.1.gz", "strato-http.1.gz", "strato-inspect.1.gz", "strato.7.gz",
+        "strato.ini.5.gz", "stratoctl.1.gz", "stratod.8.gz"]
     completion = str(tmp_path / "usr/share/bash-completion/completions/stratoctl")
     words = run("bash", "-c", f". {completion}; COMP_WORDS=(stratoctl re); COMP_CWORD=1; "
                               "_stratoctl; echo ${COMPREPLY[*]}")

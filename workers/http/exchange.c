@@ -153,6 +153,12 @@ static void start_again(struct http_connection *c)
     start(c, 0);
 }
 
+/* Whether it takes a time to live; no page does. */
+static bool expires(enum op op)
+{
+    return op_info(op) && op_info(op)->takes == OP_TAKES_CACHED;
+}
+
 /* The whole request is there. */
 static void dispatch(struct http_connection *c)
 {
@@ -177,7 +183,7 @@ static void dispatch(struct http_connection *c)
         .head = &c->head,
         .body = c->in.data + c->body,
         .body_len = c->body_len,
-        .now_ms = c->route->op == OP_CACHE_SET ? clock_service_ms() : 0,
+        .now_ms = expires(c->route->op) ? clock_service_ms() : 0,
         .error = server->error,
         .error_size = sizeof server->error,
     };
@@ -266,8 +272,9 @@ static void on_expect(struct http_connection *c)
 static bool lacks_length(const struct http_connection *c)
 {
     const struct http_head *head = &c->head;
-    return head->raw_body && !head->has_length && !head->chunked && c->route &&
-           c->route->op == OP_KV_PUT;
+    const struct op_info *info = c->route ? op_info(c->route->op) : NULL;
+    return head->raw_body && !head->has_length && !head->chunked && info &&
+           info->takes == OP_TAKES_VALUE;
 }
 
 /* Each step says whether another may follow now. */
