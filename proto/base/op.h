@@ -95,7 +95,7 @@ const char *service_name(enum service service);
 
 enum { KEY_MAX = 480 }; /* longest key and longest set item, in bytes; the shortest is 1 */
 
-/* The number of a KVGet with which a worker asks whether the backend works: an engine may then
+/* The number of a read with which a worker asks whether the backend works: an engine may then
  * answer whether it would take writes too. */
 enum { KV_GET_PROBE = 1 };
 

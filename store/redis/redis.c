@@ -157,8 +157,9 @@ static void probe(struct engine *engine, struct redis_call *call)
 /* A worker of 0.2.0 asks the key/value service, also where that is kept elsewhere. */
 static bool is_probe(const struct engine *engine, const struct redis_call *call)
 {
-    return call->request.op == OP_KV_GET &&
-           (call->request.number == KV_GET_PROBE || !engine->checks.used[SERVICE_KV]);
+    const struct op_info *info = op_info(call->request.op);
+    return !info->write &&
+           (call->request.number == KV_GET_PROBE || !engine->checks.used[info->service]);
 }
 
 static void route(struct engine *engine, struct redis_call *call)

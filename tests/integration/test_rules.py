@@ -98,7 +98,7 @@ def test_each_library_has_one_includer():
 NAMES_OPERATIONS = {
     "store/redis/answer.c",
     "store/redis/command.c", "store/redis/redis.c", "store/arena/survey.c",
-    "store/arena/writer.c", "store/disk/env.c", "workers/core/local.c", "workers/core/probe.c",
+    "store/arena/writer.c", "store/disk/env.c", "workers/core/local.c",
 }
 
 

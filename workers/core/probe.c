@@ -24,6 +24,15 @@ static void probe_done(struct core_call *probe)
     snprintf(store->trouble, sizeof store->trouble, "%s", says ? probe->error : "");
 }
 
+/* A read that the backend serves: of any service that is kept there. */
+static enum op read_of(const struct core *core, enum backend backend)
+{
+    unsigned service = 0;
+    while (service + 1 < SERVICE_COUNT && core->child->conf.services[service] != backend)
+        service++;
+    return service_info((enum service)service)->read;
+}
+
 /* A store that refused our hello answers reads but could not take a large value: not ready. */
 static void probe(struct core_store *store, uint64_t now_ns)
 {
@@ -35,7 +44,9 @@ static void probe(struct core_store *store, uint64_t now_ns)
         return;
     }
     store->probe = (struct core_call){
-        .request = {.op = OP_KV_GET, .key = bytes_of("strato-ready"), .number = KV_GET_PROBE},
+        .request = {.op = read_of(store->core, store->backend),
+                    .key = bytes_of("strato-ready"),
+                    .number = KV_GET_PROBE},
         .done = probe_done,
     };
     store->probe.state.started_ns = now_ns;
