@@ -136,10 +136,10 @@ static void end_jobs(struct world *w, enum status status)
 }
 
 /* As the server does it when their time is up; those that stay move behind the last. */
-static void expire_all(struct http_list *list)
+static void expire_all(struct http_queue *list)
 {
-    for (unsigned i = 0; i < CLIENTS && list->head; i++)
-        http_connection_timeout(list->head);
+    for (unsigned i = 0; i < CLIENTS && !TAILQ_EMPTY(list); i++)
+        http_connection_timeout(TAILQ_FIRST(list));
 }
 
 static void act(struct world *w, enum action action)

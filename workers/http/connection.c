@@ -17,28 +17,10 @@ enum { HEAD_ROOM = HTTP_BLOCK / 4 }; /* no answer's head is longer */
 
 /* ---- Lists and life ---- */
 
-static void unlink_from_list(struct http_connection *c)
-{
-    if (c->prev)
-        c->prev->next = c->next;
-    else
-        c->list->head = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
-    else
-        c->list->tail = c->prev;
-}
-
-static void append_to_list(struct http_connection *c, struct http_list *list)
+static void append_to_list(struct http_connection *c, struct http_queue *list)
 {
     c->list = list;
-    c->next = NULL;
-    c->prev = list->tail;
-    if (list->tail)
-        list->tail->next = c;
-    else
-        list->head = c;
-    list->tail = c;
+    TAILQ_INSERT_TAIL(list, c, listed);
 }
 
 /* Its time limit starts anew. */
@@ -46,17 +28,16 @@ static void touch(struct http_connection *c)
 {
     c->touched_ms = c->server->now_ms;
     c->moved = 0;
-    if (c->list->tail == c)
+    if (!TAILQ_NEXT(c, listed))
         return;
-    struct http_list *list = c->list;
-    unlink_from_list(c);
-    append_to_list(c, list);
+    TAILQ_REMOVE(c->list, c, listed);
+    TAILQ_INSERT_TAIL(c->list, c, listed);
 }
 
-static void move_to_list(struct http_connection *c, struct http_list *list)
+static void move_to_list(struct http_connection *c, struct http_queue *list)
 {
     c->touched_ms = c->server->now_ms;
-    unlink_from_list(c);
+    TAILQ_REMOVE(c->list, c, listed);
     append_to_list(c, list);
 }
 
@@ -103,7 +84,7 @@ void http_connection_close(struct http_connection *c)
     else if (c->state == HTTP_STATE_BUSY)
         core_cancel(server->core, &c->call);
     close(c->fd);
-    unlink_from_list(c);
+    TAILQ_REMOVE(c->list, c, listed);
     leave_turns(c);
     http_hold_release(c, &c->in);
     http_hold_release(c, &c->out);
@@ -196,7 +177,7 @@ static void write_head(struct http_connection *c, const struct http_body *body)
     struct http_server *server = c->server;
     struct http_style *style = &server->style;
     if (!c->out.data)
-        http_server_lend(server, &c->out);
+        http_pool_lend(&server->pool, &c->out);
     if (c->sent > 0)
         buffer_consume(&c->out, c->sent);
     c->sent = 0;
@@ -360,7 +341,7 @@ static bool make_room(struct http_connection *c)
         c->start = 0;
     }
     if (!c->in.data)
-        http_server_lend(c->server, &c->in);
+        http_pool_lend(&c->server->pool, &c->in);
     return c->in.len < c->in.capacity || grow_input(c);
 }
 

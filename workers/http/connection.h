@@ -33,8 +33,8 @@ enum {
 
 struct http_connection {
     struct http_server *server;
-    struct http_connection *next, *prev; /* in one of the server's lists */
-    struct http_list *list;
+    struct http_queue *list; /* active or lingering */
+    TAILQ_ENTRY(http_connection) listed;
     uint64_t touched_ms;
     int fd;
     uint32_t interest; /* epoll events asked for */
@@ -87,7 +87,12 @@ void http_connection_finish(struct http_connection *connection);
 bool http_connection_idle(const struct http_connection *connection);
 void http_connection_close(struct http_connection *connection);
 
-/* ---- Between connection.c and exchange.c ---- */
+/*
+ * ---- Between connection.c and exchange.c ----
+ *
+ * The two call each other, on purpose: connection.c gives what it has read to exchange.c, and when
+ * the reply of a request comes later, exchange.c answers and lets the connection go on.
+ */
 
 /* Bytes of output that wait to be written. */
 static inline size_t http_connection_pending(const struct http_connection *connection)

@@ -263,7 +263,7 @@ static void on_expect(struct http_connection *c)
         return;
     }
     if (!c->out.data)
-        http_server_lend(c->server, &c->out);
+        http_pool_lend(&c->server->pool, &c->out);
     buffer_append(&c->out, go_ahead, sizeof go_ahead - 1);
 }
 

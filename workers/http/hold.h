@@ -21,7 +21,7 @@ void http_hold_settle(struct http_connection *connection);
 /* Empties a buffer and gives back what it took. */
 static inline void http_hold_release(struct http_connection *connection, struct buffer *buffer)
 {
-    http_server_return(connection->server, buffer);
+    http_pool_return(&connection->server->pool, buffer);
     if (connection->held > 0)
         http_hold_settle(connection);
 }

@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -26,26 +25,6 @@ enum {
 
 /* What epoll reports besides connections: addresses that no connection has. */
 static char tag_listen[CONF_LISTEN_MAX], tag_stop, tag_core;
-
-/* ---- Buffers ---- */
-
-void http_server_lend(struct http_server *server, struct buffer *buffer)
-{
-    if (server->pooled > 0)
-        *buffer = (struct buffer){.data = server->pool[--server->pooled], .capacity = HTTP_BLOCK};
-    else
-        buffer_reserve(buffer, HTTP_BLOCK);
-}
-
-void http_server_return(struct http_server *server, struct buffer *buffer)
-{
-    if (buffer->data && buffer->capacity == HTTP_BLOCK && server->pooled < HTTP_POOL_MAX) {
-        server->pool[server->pooled++] = buffer->data;
-        *buffer = (struct buffer){0};
-    } else {
-        buffer_free(buffer);
-    }
-}
 
 /* What was as large as a large value now and then is not kept for ever. */
 static void trim(struct buffer *buffer)
@@ -142,10 +121,10 @@ static void update_clock(struct http_server *server)
 }
 
 /* Each connection is looked at once: those that stay are touched and so move behind the last. */
-static void expire(struct http_server *server, struct http_list *list, uint64_t limit_ms)
+static void expire(struct http_server *server, struct http_queue *list, uint64_t limit_ms)
 {
     struct http_connection *c;
-    while ((c = list->head) && server->now_ms - c->touched_ms >= limit_ms)
+    while ((c = TAILQ_FIRST(list)) && server->now_ms - c->touched_ms >= limit_ms)
         http_connection_timeout(c);
 }
 
@@ -154,8 +133,8 @@ static void expire(struct http_server *server, struct http_list *list, uint64_t 
 static void close_idle(struct http_server *server, uint64_t quiet_ms)
 {
     struct http_connection *next;
-    for (struct http_connection *c = server->active.head; c; c = next) {
-        next = c->next;
+    for (struct http_connection *c = TAILQ_FIRST(&server->active); c; c = next) {
+        next = TAILQ_NEXT(c, listed);
         if (server->now_ms - c->touched_ms < quiet_ms)
             break;
         if (http_connection_idle(c))
@@ -163,10 +142,10 @@ static void close_idle(struct http_server *server, uint64_t quiet_ms)
     }
 }
 
-static void close_all(struct http_list *list)
+static void close_all(struct http_queue *list)
 {
-    while (list->head)
-        http_connection_close(list->head);
+    while (!TAILQ_EMPTY(list))
+        http_connection_close(TAILQ_FIRST(list));
 }
 
 static void start_draining(struct http_server *server)
@@ -258,6 +237,8 @@ static void hasten(int fd)
 void http_server_init(struct http_server *server, struct run_child *child, struct core *core)
 {
     *server = (struct http_server){.child = child, .core = core};
+    TAILQ_INIT(&server->active);
+    TAILQ_INIT(&server->lingering);
     TAILQ_INIT(&server->turns);
     TAILQ_INIT(&server->holders);
     server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -308,7 +289,8 @@ static bool has_tag(const struct epoll_event *events, int n, const void *tag)
 /* How long epoll may block at most for what the server itself has to do. */
 static int bound_wait(const struct http_server *server, int wait_ms)
 {
-    bool soon = server->draining || server->accept_again_ms != 0 || server->lingering.head;
+    bool soon =
+        server->draining || server->accept_again_ms != 0 || !TAILQ_EMPTY(&server->lingering);
     return soon && wait_ms > ACCEPT_PAUSE_MS ? ACCEPT_PAUSE_MS : wait_ms;
 }
 
@@ -356,8 +338,7 @@ void http_server_round(struct http_server *server, int wait_max_ms)
 void http_server_close(struct http_server *server)
 {
     close(server->epoll_fd);
-    while (server->pooled > 0)
-        free(server->pool[--server->pooled]);
+    http_pool_close(&server->pool);
     buffer_free(&server->scratch);
 }
 

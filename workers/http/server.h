@@ -13,15 +13,14 @@
 #ifndef STRATO_WORKERS_HTTP_SERVER_H
 #define STRATO_WORKERS_HTTP_SERVER_H
 
-#include "workers/core/core.h"
 #include <sys/queue.h>
 
+#include "workers/core/core.h"
 #include "workers/http/access.h"
+#include "workers/http/pool.h"
 #include "workers/http/reply.h"
 
 enum {
-    HTTP_BLOCK = 8192,       /* size of a pooled buffer */
-    HTTP_POOL_MAX = 64,      /* pooled buffers kept for reuse */
     HTTP_LINGER_MS = 1000,   /* how long the rest of a refused request is read and dropped */
     HTTP_LAST_MS = 500,      /* before drain_timeout: connections still idle are closed, in order */
     HTTP_RATE_MIN = 4096,    /* bytes/s that a body, or an answer being taken, must move at least */
@@ -32,10 +31,6 @@ enum {
 };
 
 struct http_connection;
-
-struct http_list {
-    struct http_connection *head, *tail; /* head: touched longest ago */
-};
 
 TAILQ_HEAD(http_queue, http_connection);
 
@@ -53,17 +48,17 @@ struct http_server {
     struct http_style style;
 
     unsigned connections;
-    struct http_list active;    /* every connection but those: */
-    struct http_list lingering; /* answered; what they still send is dropped */
-    struct http_queue turns;    /* requests wait in their input; in the order they get their turn */
-    struct http_queue holders;  /* hold memory of the budget; who has held longest comes first */
+    /* In order of when they were touched: */
+    struct http_queue active;    /* every connection but those: */
+    struct http_queue lingering; /* answered; what they still send is dropped */
+    struct http_queue turns;   /* requests wait in their input; in the order they get their turn */
+    struct http_queue holders; /* hold memory of the budget; who has held longest comes first */
     const struct http_connection *asking; /* for memory: it is not asked to give some up */
     bool long_done;                       /* a long value was answered in this round */
     unsigned later;                       /* connections in HTTP_STATE_LATER */
     uint64_t progress; /* bytes of a body or answer that renew a time limit (HTTP_RATE_MIN) */
 
-    uint8_t *pool[HTTP_POOL_MAX];
-    unsigned pooled;
+    struct http_pool pool;
     struct buffer scratch; /* bodies being shaped */
     struct http_access access;
     bool loopback[CONF_LISTEN_MAX]; /* which listening addresses are one */
@@ -82,10 +77,5 @@ void http_server_init(struct http_server *server, struct run_child *child, struc
 void http_server_round(struct http_server *server, int wait_max_ms);
 /* Frees what it has of its own; no connection may be open. */
 void http_server_close(struct http_server *server);
-
-/* A buffer that has at least HTTP_BLOCK bytes of room; from the pool. */
-void http_server_lend(struct http_server *server, struct buffer *buffer);
-/* Takes a buffer's memory back and leaves an empty one. */
-void http_server_return(struct http_server *server, struct buffer *buffer);
 
 #endif
