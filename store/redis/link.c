@@ -167,6 +167,14 @@ static void say_away(struct redis_link *link, const char *reason)
     link->complained = true;
 }
 
+uint64_t redis_backoff_ns(unsigned failures, uint32_t random)
+{
+    uint64_t most = failures > 7 ? 800 * REDIS_MS : (10 * REDIS_MS) << (failures - 1);
+    if (most > 800 * REDIS_MS)
+        most = 800 * REDIS_MS;
+    return most - most / 2 * (random % 1024) / 1024;
+}
+
 void redis_link_end(struct redis_link *link, uint64_t now, const char *reason)
 {
     bool was_up = link->state == LINK_UP;

@@ -8,14 +8,6 @@
 #define STALLED_MAX_NS (60000 * REDIS_MS)
 #define POLL_NS        (5 * REDIS_MS) /* between looks at a lookup */
 
-uint64_t redis_backoff_ns(unsigned failures, uint32_t random)
-{
-    uint64_t most = failures > 7 ? 800 * REDIS_MS : (10 * REDIS_MS) << (failures - 1);
-    if (most > 800 * REDIS_MS)
-        most = 800 * REDIS_MS;
-    return most - most / 2 * (random % 1024) / 1024;
-}
-
 static bool in_trouble(const struct redis_link *link)
 {
     return link->stalled || link->trouble != STATUS_OK;
