@@ -7,6 +7,7 @@
 
 #include "proto/api/grpc/health/v1/health.pb-c.h"
 #include "workers/grpc/pool.h"
+#include "workers/grpc/server.h"
 #include "workers/grpc/stream.h"
 
 enum { POSTED = 2, SUBJECTS = SERVICE_COUNT + 4 };
@@ -28,10 +29,6 @@ static const char *const subjects[SUBJECTS] = {
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 };
-
-static bool asking;       /* for those who watch */
-static uint64_t asked_ns; /* when they were answered */
-static unsigned watching; /* streams of Watch that have said what they watch */
 
 static enum serving serving(const struct rpc_server *server, int subject)
 {
@@ -80,15 +77,13 @@ struct check {
     int subject;
 };
 
-static void *check_handle;
-
 static void post_check(struct check *check, struct rpc_server *server)
 {
     struct rpc_call *call = &check->call;
     rpc_call_init(call, server);
     grpc_call_error error = grpc_server_request_registered_call(
-        server->grpc, check_handle, &call->call, &call->deadline, &call->metadata, &call->payload,
-        server->queue, server->queue, &check->arrived);
+        server->grpc, server->health.check_handle, &call->call, &call->deadline, &call->metadata,
+        &call->payload, server->queue, server->queue, &check->arrived);
     if (error != GRPC_CALL_OK)
         panic("gRPC does not wait for Check: %s", grpc_call_error_to_string(error));
 }
@@ -166,7 +161,6 @@ static void run_check_ended(struct rpc_tag *tag, bool ok)
 /* ---- Watch ---- */
 
 static const struct rpc_stream_kind watch;
-static void *watch_handle;
 
 /* Says how it is, if that has changed. */
 static void tell(struct rpc_stream *stream)
@@ -181,11 +175,13 @@ static void tell(struct rpc_stream *stream)
 
 static void tell_all(struct rpc_server *server)
 {
-    watching = 0;
-    for (struct rpc_stream *stream = server->streams; stream; stream = stream->next) {
+    struct rpc_stream *stream;
+    server->health.watching = 0;
+    LIST_FOREACH(stream, &server->streams.open, listed)
+    {
         if (stream->kind != &watch || stream->subject < 0)
             continue;
-        watching++;
+        server->health.watching++;
         tell(stream);
     }
 }
@@ -195,7 +191,7 @@ static void answer_watches(void *context, enum status status, const char *backen
     struct rpc_server *server = context;
     (void)status;
     (void)backend;
-    asking = false;
+    server->health.asking = false;
     tell_all(server);
 }
 
@@ -212,10 +208,11 @@ static void watch_received(struct rpc_stream *stream, const struct bytes *messag
                        "the request does not parse as a HealthCheckRequest");
         return;
     }
+    struct rpc_server *server = stream->server;
     stream->subject = subject;
-    watching++;
-    asked_ns = 0; /* ask at once */
-    stream->server->attend = true;
+    server->health.watching++;
+    server->health.asked_ns = 0; /* ask at once */
+    server->attend = true;
     rpc_stream_receive(stream);
 }
 
@@ -225,11 +222,13 @@ static const struct rpc_stream_kind watch = {"/grpc.health.v1.Health/Watch", wat
 
 void rpc_health_register(struct rpc_server *server)
 {
-    check_handle = grpc_server_register_method(server->grpc, "/grpc.health.v1.Health/Check", NULL,
-                                               GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
-    if (!check_handle)
+    struct rpc_health *health = &server->health;
+    health->check_handle =
+        grpc_server_register_method(server->grpc, "/grpc.health.v1.Health/Check", NULL,
+                                    GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
+    if (!health->check_handle)
         panic("gRPC does not take the method Check");
-    watch_handle = rpc_stream_register(server, &watch);
+    health->watch_handle = rpc_stream_register(server, &watch);
 }
 
 void rpc_health_post(struct rpc_server *server)
@@ -242,15 +241,16 @@ void rpc_health_post(struct rpc_server *server)
         check->ended.run = run_check_ended;
         post_check(check, server);
     }
-    rpc_stream_post(server, &watch, watch_handle);
+    rpc_stream_post(server, &watch, server->health.watch_handle);
 }
 
 void rpc_health_poll(struct rpc_server *server, uint64_t now_ns)
 {
-    if (watching == 0 || asking || now_ns < asked_ns + ASK_NS)
+    struct rpc_health *health = &server->health;
+    if (health->watching == 0 || health->asking || now_ns < health->asked_ns + ASK_NS)
         return;
-    asking = true;
-    asked_ns = now_ns;
+    health->asking = true;
+    health->asked_ns = now_ns;
     core_ready(server->core, answer_watches, server);
 }
 

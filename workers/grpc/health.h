@@ -1,6 +1,6 @@
 /*
  * health - grpc.health.v1.Health: Check and Watch, for "" (all of it) and for every service, as the
- * backends answer. See server.h.
+ * backends answer.
  *
  * The backends are asked through their rings (core_ready), at most once a second: for a Check, and
  * each second while somebody watches. A stopping worker serves nothing any more.
@@ -8,7 +8,17 @@
 #ifndef STRATO_WORKERS_GRPC_HEALTH_H
 #define STRATO_WORKERS_GRPC_HEALTH_H
 
-#include "workers/grpc/server.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct rpc_server;
+
+struct rpc_health {
+    void *check_handle, *watch_handle; /* of the methods */
+    bool asking;                       /* the backends, for those who watch */
+    uint64_t asked_ns;                 /* when that last began; 0: ask at once */
+    unsigned watching;                 /* streams of Watch that have said what they watch */
+};
 
 /* Before the server starts. */
 void rpc_health_register(struct rpc_server *server);

@@ -20,10 +20,8 @@
 #include "proto/base/os.h"
 #include "proto/figures/figures.h"
 #include "workers/grpc/goaway.h"
-#include "workers/grpc/health.h"
 #include "workers/grpc/reflection.h"
 #include "workers/grpc/stream.h"
-#include "workers/grpc/unary.h"
 #include "workers/grpc/unknown.h"
 
 enum {

@@ -23,7 +23,9 @@
 #include "workers/core/core.h"
 #include "workers/grpc/accept.h"
 #include "workers/grpc/cork.h"
+#include "workers/grpc/health.h"
 #include "workers/grpc/intake.h"
+#include "workers/grpc/unary.h"
 
 /* What every event of the completion queue carries: whom to tell. The queue thread calls run(),
  * holding the mutex. ok false: the operation did not take place. */
@@ -34,7 +36,6 @@ struct rpc_tag {
 /* The object of a type that has this member at this address. */
 #define RPC_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
-struct rpc_unary;
 struct rpc_stream;
 
 struct rpc_server {
@@ -61,11 +62,12 @@ struct rpc_server {
     uint64_t waiting;      /* bytes in the core's budget for what waits in intake */
     unsigned cuts;         /* connections cut off, as shown in the figures */
     unsigned calls;        /* arrived and not finished, of every kind */
-    struct rpc_unary *unwatched, *unwatched_last; /* open calls, the oldest first */
-    struct rpc_unary *spare;                      /* for reuse */
-    unsigned spares;
-    struct rpc_stream *streams; /* open ones */
-    unsigned stream_count;
+    struct rpc_unary_calls unary;
+    struct rpc_streams {
+        LIST_HEAD(, rpc_stream) open;
+        unsigned count;
+    } streams;
+    struct rpc_health health;
     struct rpc_cork cork;
     struct buffer scratch; /* messages and texts being written */
     struct rpc_tag shut_down;

@@ -55,14 +55,8 @@ void rpc_stream_send(struct rpc_stream *stream, struct bytes message)
 
 static void leave_list(struct rpc_stream *stream)
 {
-    struct rpc_server *server = stream->server;
-    if (stream->previous)
-        stream->previous->next = stream->next;
-    else
-        server->streams = stream->next;
-    if (stream->next)
-        stream->next->previous = stream->previous;
-    server->stream_count--;
+    LIST_REMOVE(stream, listed);
+    stream->server->streams.count--;
     if (stream->call.conn)
         stream->call.conn->streams--;
 }
@@ -93,8 +87,8 @@ void rpc_stream_end(struct rpc_stream *stream, grpc_status_code status, const ch
 void rpc_stream_end_all(struct rpc_server *server)
 {
     struct rpc_stream *next;
-    for (struct rpc_stream *stream = server->streams; stream; stream = next) {
-        next = stream->next;
+    for (struct rpc_stream *stream = LIST_FIRST(&server->streams.open); stream; stream = next) {
+        next = LIST_NEXT(stream, listed);
         rpc_stream_end(stream, GRPC_STATUS_UNAVAILABLE, "this server is stopping; connect again");
     }
 }
@@ -141,13 +135,9 @@ static struct rpc_stream *make(struct rpc_server *server, const struct rpc_strea
 
 static void enter_list(struct rpc_stream *stream)
 {
-    struct rpc_server *server = stream->server;
-    stream->previous = NULL;
-    stream->next = server->streams;
-    if (stream->next)
-        stream->next->previous = stream;
-    server->streams = stream;
-    server->stream_count++;
+    struct rpc_streams *streams = &stream->server->streams;
+    LIST_INSERT_HEAD(&streams->open, stream, listed);
+    streams->count++;
     if (stream->call.conn)
         stream->call.conn->streams++;
 }
@@ -155,7 +145,7 @@ static void enter_list(struct rpc_stream *stream)
 /* One client must not take them all. */
 static bool too_many(const struct rpc_stream *stream)
 {
-    unsigned all = stream->server->stream_count;
+    unsigned all = stream->server->streams.count;
     unsigned most = all <= RPC_STREAMS_MAX / 2 ? PER_CONNECTION : PER_CONNECTION_SCARCE;
     return all > RPC_STREAMS_MAX || (stream->call.conn && stream->call.conn->streams > most);
 }

@@ -27,7 +27,7 @@ struct rpc_stream {
     int subject;
     int said;
 
-    struct rpc_stream *next, *previous; /* in server->streams */
+    LIST_ENTRY(rpc_stream) listed; /* in server->streams.open */
     struct rpc_tag arrived, received, sent, ended, closed;
     struct rpc_call call;
     void *handle;

@@ -15,7 +15,7 @@
 #include "proto/base/clock.h"
 #include "proto/figures/figures.h"
 #include "workers/grpc/call.h"
-#include "workers/grpc/methods.h"
+#include "workers/grpc/server.h"
 
 enum {
     POSTED_MIN = 4, /* calls waited for, per method; doubled each time all of them have come */
@@ -27,7 +27,7 @@ enum {
 
 struct rpc_unary {
     struct rpc_tag arrived, closed, ended;
-    struct rpc_unary *next, *previous; /* while spare, and in server->unwatched */
+    TAILQ_ENTRY(rpc_unary) listed; /* in server->unary.unwatched or .spare */
     const struct rpc_method *method;
     bool open;    /* the core has it */
     bool watched; /* a batch waits for the close */
@@ -38,13 +38,6 @@ struct rpc_unary {
     struct rpc_pool pool;
 };
 
-/* Each call that is waited for makes every other one a little slower, so there are no more of them
- * than arrive between two turns of the queue thread. */
-static struct {
-    void *handle;
-    unsigned posted, wanted;
-} states[RPC_METHODS];
-
 /* ---- Objects ---- */
 
 static void run_arrived(struct rpc_tag *tag, bool ok);
@@ -54,10 +47,10 @@ static void done(struct core_call *core);
 
 static struct rpc_unary *take(struct rpc_server *server)
 {
-    struct rpc_unary *unary = server->spare;
+    struct rpc_unary *unary = TAILQ_FIRST(&server->unary.spare);
     if (unary) {
-        server->spare = unary->next;
-        server->spares--;
+        TAILQ_REMOVE(&server->unary.spare, unary, listed);
+        server->unary.spares--;
         return unary;
     }
     unary = malloc(sizeof *unary);
@@ -78,13 +71,17 @@ static void give_back(struct rpc_unary *unary)
     struct rpc_server *server = unary->call.server;
     rpc_call_clear(&unary->call);
     rpc_pool_reset(&unary->pool);
-    if (server->spares == SPARES_MAX) {
+    if (server->unary.spares == SPARES_MAX) {
         free(unary);
         return;
     }
-    unary->next = server->spare;
-    server->spare = unary;
-    server->spares++;
+    TAILQ_INSERT_HEAD(&server->unary.spare, unary, listed);
+    server->unary.spares++;
+}
+
+static struct rpc_unary_method *state_of(struct rpc_server *server, const struct rpc_method *method)
+{
+    return &server->unary.methods[method - rpc_methods];
 }
 
 static void post(struct rpc_server *server, const struct rpc_method *method)
@@ -96,7 +93,7 @@ static void post(struct rpc_server *server, const struct rpc_method *method)
     unary->batches = 0;
     rpc_call_init(call, server);
     grpc_call_error error = grpc_server_request_registered_call(
-        server->grpc, states[method - rpc_methods].handle, &call->call, &call->deadline,
+        server->grpc, state_of(server, method)->handle, &call->call, &call->deadline,
         &call->metadata, &call->payload, server->queue, server->queue, &unary->arrived);
     if (error != GRPC_CALL_OK)
         panic("gRPC does not wait for %s: %s", method->path, grpc_call_error_to_string(error));
@@ -105,14 +102,13 @@ static void post(struct rpc_server *server, const struct rpc_method *method)
 /* Sees to it that enough calls of a method can arrive; one just has. */
 static void post_more(struct rpc_server *server, const struct rpc_method *method)
 {
-    unsigned *posted = &states[method - rpc_methods].posted;
-    unsigned *wanted = &states[method - rpc_methods].wanted;
-    --*posted;
+    struct rpc_unary_method *state = state_of(server, method);
+    state->posted--;
     if (server->closing)
         return;
-    if (*posted == 0 && *wanted < POSTED_MAX)
-        *wanted *= 2;
-    for (; *posted < *wanted; ++*posted)
+    if (state->posted == 0 && state->wanted < POSTED_MAX)
+        state->wanted *= 2;
+    for (; state->posted < state->wanted; state->posted++)
         post(server, method);
 }
 
@@ -195,33 +191,19 @@ static void enter(struct rpc_unary *unary)
     struct rpc_server *server = unary->call.server;
     unary->open = true;
     unary->opened_ns = clock_ns();
-    unary->next = NULL;
-    unary->previous = server->unwatched_last;
-    if (unary->previous)
-        unary->previous->next = unary;
-    else
-        server->unwatched = unary;
-    server->unwatched_last = unary;
+    TAILQ_INSERT_TAIL(&server->unary.unwatched, unary, listed);
 }
 
 static void leave_unwatched(struct rpc_unary *unary)
 {
-    struct rpc_server *server = unary->call.server;
-    if (unary->previous)
-        unary->previous->next = unary->next;
-    else
-        server->unwatched = unary->next;
-    if (unary->next)
-        unary->next->previous = unary->previous;
-    else
-        server->unwatched_last = unary->previous;
+    TAILQ_REMOVE(&unary->call.server->unary.unwatched, unary, listed);
 }
 
 /* From the oldest on. To watch each from its start would be a batch more for every write. */
 uint64_t rpc_unary_watch(struct rpc_server *server, uint64_t now_ns)
 {
     struct rpc_unary *unary;
-    while ((unary = server->unwatched)) {
+    while ((unary = TAILQ_FIRST(&server->unary.unwatched))) {
         uint64_t due_ns = unary->opened_ns + UNWATCHED_NS;
         if (now_ns < due_ns)
             return due_ns - now_ns;
@@ -327,10 +309,13 @@ static void run_ended(struct rpc_tag *tag, bool ok)
 
 void rpc_unary_register(struct rpc_server *server)
 {
+    TAILQ_INIT(&server->unary.unwatched);
+    TAILQ_INIT(&server->unary.spare);
     for (size_t i = 0; i < RPC_METHODS; i++) {
-        states[i].handle = grpc_server_register_method(
-            server->grpc, rpc_methods[i].path, NULL, GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
-        if (!states[i].handle)
+        struct rpc_unary_method *state = &server->unary.methods[i];
+        state->handle = grpc_server_register_method(server->grpc, rpc_methods[i].path, NULL,
+                                                    GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
+        if (!state->handle)
             panic("gRPC does not take the method %s", rpc_methods[i].path);
     }
 }
@@ -338,8 +323,9 @@ void rpc_unary_register(struct rpc_server *server)
 void rpc_unary_post(struct rpc_server *server)
 {
     for (size_t i = 0; i < RPC_METHODS; i++) {
-        states[i].wanted = POSTED_MIN;
-        for (; states[i].posted < POSTED_MIN; states[i].posted++)
+        struct rpc_unary_method *state = &server->unary.methods[i];
+        state->wanted = POSTED_MIN;
+        for (; state->posted < POSTED_MIN; state->posted++)
             post(server, &rpc_methods[i]);
     }
 }
@@ -347,9 +333,9 @@ void rpc_unary_post(struct rpc_server *server)
 void rpc_unary_free(struct rpc_server *server)
 {
     struct rpc_unary *unary;
-    while ((unary = server->spare)) {
-        server->spare = unary->next;
+    while ((unary = TAILQ_FIRST(&server->unary.spare))) {
+        TAILQ_REMOVE(&server->unary.spare, unary, listed);
         free(unary);
     }
-    server->spares = 0;
+    server->unary.spares = 0;
 }

@@ -1,10 +1,28 @@
 /*
- * unary - calls of one request and one reply: the operations. See server.h.
+ * unary - calls of one request and one reply: the operations.
  */
 #ifndef STRATO_WORKERS_GRPC_UNARY_H
 #define STRATO_WORKERS_GRPC_UNARY_H
 
-#include "workers/grpc/server.h"
+#include <sys/queue.h>
+
+#include "workers/grpc/methods.h"
+
+struct rpc_server;
+
+TAILQ_HEAD(rpc_unary_list, rpc_unary);
+
+struct rpc_unary_calls {
+    struct rpc_unary_list unwatched; /* open calls, the oldest first */
+    struct rpc_unary_list spare;     /* for reuse */
+    unsigned spares;
+    /* gRPC searches all calls that are posted when one arrives. So there are only as many as arrive
+     * between two turns of the queue thread. */
+    struct rpc_unary_method {
+        void *handle;
+        unsigned posted, wanted;
+    } methods[RPC_METHODS];
+};
 
 /* Registers every method of the table; before the server starts. */
 void rpc_unary_register(struct rpc_server *server);
