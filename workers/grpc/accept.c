@@ -18,8 +18,7 @@
 #include "workers/grpc/server.h"
 
 enum {
-    DESCRIPTORS_SPARE = 192, /* besides one per connection */
-    YIELD_NS = 20000,        /* per connection that this worker has */
+    YIELD_NS = 20000, /* per connection that this worker has */
     YIELD_MAX_NS = 2000000,
     RECEIVE_ROOM = 262144, /* of a socket; what a flood may have sent ahead */
     PAUSE_NS = 100000000,  /* after running out of descriptors */
@@ -116,20 +115,12 @@ uint64_t rpc_accept_wait(const struct rpc_server *server, uint64_t now_ns)
 
 /* ---- Beginning and end ---- */
 
-/* Returns how many may be open. */
-static unsigned raise_descriptor_limit(unsigned connections)
+/* The supervisor has raised the limit and fitted max_connections to it (supervisor/limits.c). */
+static unsigned descriptor_limit(void)
 {
     struct rlimit limit;
-    uint64_t wanted = (uint64_t)connections + DESCRIPTORS_SPARE;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return (unsigned)wanted;
-    if (limit.rlim_cur < wanted) {
-        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
-            log_warn("max_connections = %u, but only %llu descriptors may be open", connections,
-                     (unsigned long long)limit.rlim_cur);
-    }
-    return limit.rlim_cur < DESCRIPTORS_MAX ? (unsigned)limit.rlim_cur : DESCRIPTORS_MAX;
+    bool known = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < DESCRIPTORS_MAX;
+    return known ? (unsigned)limit.rlim_cur : DESCRIPTORS_MAX;
 }
 
 void rpc_accept_open(struct rpc_server *server, unsigned limit)
@@ -138,7 +129,7 @@ void rpc_accept_open(struct rpc_server *server, unsigned limit)
         .credentials = grpc_insecure_server_credentials_create(),
         .open = true,
         .limit = limit,
-        .descriptors = raise_descriptor_limit(limit),
+        .descriptors = descriptor_limit(),
     };
     server->accept.listeners = server->child->listen_count;
     for (unsigned i = 0; i < server->accept.listeners; i++) {

@@ -8,7 +8,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,10 +16,9 @@
 
 enum {
     EVENTS = 256,
-    ACCEPT_BURST = 4,        /* per round; the rest is left to the other workers */
-    ACCEPT_PAUSE_MS = 100,   /* after running out of descriptors */
-    DESCRIPTORS_SPARE = 128, /* besides one per connection */
-    SCRATCH_MAX = 8 << 20,   /* bytes kept from round to round */
+    ACCEPT_BURST = 4,      /* per round; the rest is left to the other workers */
+    ACCEPT_PAUSE_MS = 100, /* after running out of descriptors */
+    SCRATCH_MAX = 8 << 20, /* bytes kept from round to round */
 };
 
 /* What epoll reports besides connections: addresses that no connection has. */
@@ -190,18 +188,6 @@ static void keep_time(struct http_server *server)
 
 /* ---- The loop ---- */
 
-static void raise_descriptor_limit(uint64_t connections)
-{
-    struct rlimit limit;
-    uint64_t wanted = connections + HTTP_REFUSED_MAX + DESCRIPTORS_SPARE;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
-        log_warn("max_connections = %llu, but only %llu descriptors may be open",
-                 (unsigned long long)connections, (unsigned long long)limit.rlim_cur);
-}
-
 static bool is_loopback(int fd)
 {
     struct sockaddr_storage address = {0};
@@ -254,7 +240,6 @@ void http_server_init(struct http_server *server, struct run_child *child, struc
 void http_server_open(struct http_server *server, struct run_child *child, struct core *core)
 {
     http_server_init(server, child, core);
-    raise_descriptor_limit(child->conf.http.max_connections);
     for (unsigned i = 0; i < child->listen_count; i++) {
         hasten(run_listen_fd(i));
         server->loopback[i] = is_loopback(run_listen_fd(i));
