@@ -18,23 +18,11 @@ from rpc import Rpc, messages
 from strato import SANITIZED, Strato, until
 from test_control import ctl
 from test_grpc_http2 import GET, GET_REQUEST, PUT, Victim, resident
+from test_grpc_http2 import strato, victim  # fixtures
 
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, EXHAUSTED = 0, 3, 4, 8
 BUDGET = 128  # MiB: [grpc] max_memory
 SPARE = 4 if SANITIZED else 2  # the allocator, and what is not counted
-
-
-@pytest.fixture(scope="module")
-def strato():
-    with Strato({"grpc": {"enabled": "yes", "workers": "1"}}) as running:
-        yield running
-
-
-@pytest.fixture
-def victim(strato):
-    victim = Victim(strato)
-    yield victim
-    victim.finish()
 
 
 def get(stream, block=GET):

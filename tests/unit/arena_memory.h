@@ -2,8 +2,12 @@
 #ifndef STRATO_TESTS_UNIT_ARENA_MEMORY_H
 #define STRATO_TESTS_UNIT_ARENA_MEMORY_H
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include "proto/base/failpoint.h"
 #include "store/arena/writer.h"
 
 struct arena_memory {
@@ -39,5 +43,19 @@ static inline void arena_memory_free(struct arena_memory *memory)
 {
     munmap(memory->base, memory->size);
 }
+
+#ifdef STRATO_FAILPOINTS
+/* This process ends when it comes to a failpoint for the count-th time. */
+static inline void arena_arm(const char *point, int count)
+{
+    char path[] = "/tmp/strato-failpoint-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    dprintf(fd, "writer %s %d\n", point, count);
+    close(fd);
+    setenv("STRATO_FAILPOINT", path, 1);
+    failpoint_arm("writer");
+}
+#endif
 
 #endif

@@ -11,7 +11,6 @@
 
 #include <cmocka.h>
 
-#include "proto/base/failpoint.h"
 #include "tests/unit/arena_memory.h"
 
 static const uint64_t NOW = 1700000000000;
@@ -278,24 +277,13 @@ static const char *const points[] = {
 };
 enum { POINTS = sizeof points / sizeof *points };
 
-static void arm(const char *point, int count)
-{
-    char path[] = "/tmp/strato-failpoint-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    dprintf(fd, "writer %s %d\n", point, count);
-    close(fd);
-    setenv("STRATO_FAILPOINT", path, 1);
-    failpoint_arm("writer");
-}
-
 /* Carries out some transactions from where the arena says it stopped; dies at the failpoint. */
 static void run_writer(struct arena_memory *memory, uint64_t count, const char *point, int hits)
 {
     struct arena_report report;
     struct texts texts = {0};
     char reason[128];
-    arm(point, hits);
+    arena_arm(point, hits);
     struct arena_writer *writer = arena_writer_attach(memory->base, memory->size, ARENA_DATA, NOW,
                                                       &report, reason, sizeof reason);
     if (!writer || report.found_as == ARENA_WAS_DAMAGED || report.found_as == ARENA_WAS_MENDED)

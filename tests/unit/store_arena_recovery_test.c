@@ -11,7 +11,6 @@
 
 #include <cmocka.h>
 
-#include "proto/base/failpoint.h"
 #include "tests/unit/arena_memory.h"
 
 static const uint64_t NOW = 1700000000000;
@@ -23,17 +22,6 @@ static const char *const points[] = {
     "arena.before_intent", "arena.after_intent",  "arena.before_publish",
     "arena.after_publish", "arena.after_applied",
 };
-
-static void arm(const char *point, int count)
-{
-    char path[] = "/tmp/strato-failpoint-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    dprintf(fd, "writer %s %d\n", point, count);
-    close(fd);
-    setenv("STRATO_FAILPOINT", path, 1);
-    failpoint_arm("writer");
-}
 
 /* Adds one to a counter, as the engine does. */
 static int64_t add_one(struct arena_writer *writer, struct bytes key, uint64_t sequence)
@@ -70,7 +58,7 @@ static void run_writer(struct arena_memory *memory, uint64_t count, const char *
                                                       &report, reason, sizeof reason);
     if (!writer || report.found_as == ARENA_WAS_DAMAGED)
         _exit(3);
-    arm(point, hits);
+    arena_arm(point, hits);
     for (uint64_t n = arena_applied(writer, CHANNEL); n < count; n++) {
         struct bytes key = key_for(n, text);
         add_one(writer, key, n);

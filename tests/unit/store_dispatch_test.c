@@ -343,41 +343,39 @@ static void submit_some(struct dispatch_bench *bench, struct channel_worker *wor
     }
 }
 
-static void a_request_that_ends_the_store_twice_is_given_up(void **state)
+/* Of 40 requests, one of which ends the deadly engine, only that one is given up. */
+static void assert_poison_given_up(unsigned stores)
 {
-    (void)state;
     struct dispatch_bench *bench = bench_make();
     struct channel_worker workers[BENCH_CHANNELS];
-    deadly = memory_engine;
-    deadly.submit = deadly_submit;
     bench_open(bench, &memory_engine);
     bench_close(bench);
     submit_some(bench, workers);
-    assert_int_equal(stores_until_all_is_answered(bench), 3);
+    assert_int_equal(stores_until_all_is_answered(bench), stores);
     assert_int_equal(count_given_up(&workers[0], 20), 1);
     assert_int_equal(count_given_up(&workers[1], 20), 0);
     bench_free(bench);
+}
+
+static void a_request_that_ends_the_store_twice_is_given_up(void **state)
+{
+    (void)state;
+    deadly = memory_engine;
+    deadly.submit = deadly_submit;
+    assert_poison_given_up(3);
 }
 
 /* It is not known at first which of a batch it was. */
 static void one_of_a_batch_is_found_and_given_up(void **state)
 {
     (void)state;
-    struct dispatch_bench *bench = bench_make();
-    struct channel_worker workers[BENCH_CHANNELS];
     deadly = memory_engine;
     deadly.at_once = false;
     deadly.submit = holding_submit;
     deadly.settle = holding_settle;
     deadly.batch = 512;
     deadly_settle = true;
-    bench_open(bench, &memory_engine);
-    bench_close(bench);
-    submit_some(bench, workers);
-    assert_int_equal(stores_until_all_is_answered(bench), 4);
-    assert_int_equal(count_given_up(&workers[0], 20), 1);
-    assert_int_equal(count_given_up(&workers[1], 20), 0);
-    bench_free(bench);
+    assert_poison_given_up(4);
 }
 
 /* A store that is killed for other reasons costs no request. */
