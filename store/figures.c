@@ -15,4 +15,6 @@ void figures_set_arena(struct figures_page *page, const struct arena_writer *wri
     figures_set(page, FIGURE_ARENA_MOVED, arena.moved);
     for (unsigned i = 0; i < SERVICE_COUNT; i++)
         figures_set(page, FIGURE_ARENA_RECORDS + i, arena.records[i]);
+    for (unsigned i = 0; i < SERVICE_COUNT; i++)
+        figures_set(page, FIGURE_ARENA_PARTS + i, arena.parts[i]);
 }

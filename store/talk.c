@@ -114,7 +114,7 @@ static bool acceptable(const struct talk *talk, const Strato__Control__Hello *he
         snprintf(why, why_size, mismatch, "link", hello->link_version, me, LINK_VERSION);
     } else if (!channel_knows(hello->channel_version)) {
         snprintf(why, why_size, mismatch, "channel", hello->channel_version, me, CHANNEL_VERSION);
-    } else if (hello->arena_version != ARENA_VERSION) {
+    } else if (hello->arena_version < ARENA_VERSION_FIRST || hello->arena_version > ARENA_VERSION) {
         snprintf(why, why_size, mismatch, "arena", hello->arena_version, me, ARENA_VERSION);
     } else if (hello->channel >= talk->options.channels) {
         snprintf(why, why_size, "channel %u, but %s has %u", hello->channel, me,

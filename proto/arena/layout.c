@@ -10,7 +10,7 @@
  * One tenth of the arena is index: 7 slots in 64 bytes serve small records (96 bytes with header)
  * at about 85 % fill, and the few overflow buckets come from the heap.
  */
-enum { INDEX_SHARE = 10 };
+enum { INDEX_SHARE = 10, CHECK_SEED = 1 };
 
 static uint64_t round_up(uint64_t n, uint64_t unit)
 {
@@ -34,15 +34,15 @@ bool arena_geometry(uint64_t size, struct arena_geometry *geometry_r)
 uint64_t arena_value_max(const struct arena_geometry *geometry)
 {
     uint64_t third = geometry->chunks * ARENA_CHUNK / 3;
-    uint64_t most = UINT32_MAX - sizeof(struct arena_record) - KEY_MAX;
+    uint64_t most = UINT32_MAX - sizeof(struct arena_record) - ARENA_KEY_MAX;
     return third < most ? third : most;
 }
 
-uint64_t arena_hash(uint64_t seed, enum service service, struct bytes key)
+uint64_t arena_hash(uint64_t seed, unsigned table, struct bytes key)
 {
-    /* The services' key spaces are told apart by the seed. */
+    /* The tables' keys are told apart by the seed. */
     return XXH3_64bits_withSeed(key.data, key.len,
-                                seed + ((uint64_t)service + 1) * 0x9e3779b97f4a7c15u);
+                                seed + ((uint64_t)table + 1) * 0x9e3779b97f4a7c15u);
 }
 
 uint64_t arena_identity_check(const struct arena_header *header)
@@ -60,12 +60,12 @@ uint64_t arena_identity_check(const struct arena_header *header)
 
 uint64_t arena_spare_check(const struct arena_spare *spare)
 {
-    return XXH3_64bits_withSeed(spare, offsetof(struct arena_spare, check), ARENA_VERSION) | 1;
+    return XXH3_64bits_withSeed(spare, offsetof(struct arena_spare, check), CHECK_SEED) | 1;
 }
 
 uint64_t arena_clock_check(const struct arena_header *header)
 {
-    return XXH3_64bits_withSeed(&header->clock_offset_ms, 2 * sizeof(uint64_t), ARENA_VERSION) | 1;
+    return XXH3_64bits_withSeed(&header->clock_offset_ms, 2 * sizeof(uint64_t), CHECK_SEED) | 1;
 }
 
 uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body)
@@ -74,7 +74,7 @@ uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body)
         record->revision,
         record->expiry_ms,
         (uint64_t)record->value_len << 32 | (uint64_t)record->key_len << 16 |
-            (uint64_t)record->service << 8 | record->flags,
+            (uint64_t)record->service << 8 | record->space,
     };
     uint64_t seed = XXH3_64bits(fields, sizeof fields);
     return (uint32_t)XXH3_64bits_withSeed(body, (size_t)record->key_len + record->value_len, seed);

@@ -15,8 +15,9 @@
  * make it answer "ask the store".
  *
  * Crash. Before the one store the writer writes it down in the intent (where, what, on behalf of
- * which channel and sequence number). A restarted writer carries a valid intent out again, which
- * is harmless if it had been, and then knows from `applied` which submission each channel has had
+ * which channel and sequence number). A transaction writes down a list of such stores, in its
+ * header or in a block of the heap. A restarted writer carries a valid intent out again, which is
+ * harmless if it had been, and then knows from `applied` which submission each channel has had
  * applied. All else (free blocks, eviction order, expiry) is rebuilt from the index.
  *
  * Geometry follows from the size of the memfd alone (arena_geometry), so that a damaged header
@@ -38,7 +39,10 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the arena is little-endian");
 
 enum {
-    ARENA_VERSION = 1,
+    /* 2: it may hold lists of stores, parts of collections and keys of namespaces. An arena begins
+     * with 1, as release 0.2.0 has it, and goes to 2 with the first of these. */
+    ARENA_VERSION = 2,
+    ARENA_VERSION_FIRST = 1,
     ARENA_CHANNELS_MAX = 128, /* 2 lanes of at most 32 http and 32 grpc workers */
     ARENA_STRIPES = 4096,
     ARENA_CHUNK = 65536,
@@ -58,6 +62,32 @@ enum arena_intent_kind {
     ARENA_INTENT_WORD = 1, /* one word */
     ARENA_INTENT_LIST = 2, /* several: all of them or none */
 };
+
+/*
+ * The records of a service are in several key spaces. A table is one of them: the service's number,
+ * which alone names its own keys, with 256 times the space; so stand service and space in a record.
+ */
+enum arena_space {
+    ARENA_OWN = 0, /* its keys, as clients name them: 1 to KEY_MAX bytes */
+    ARENA_PARTS =
+        1, /* of collections: id (8 bytes, big-endian), name. Never evicted by themselves */
+    ARENA_NAMED = 2, /* keys in namespaces: namespace (2 bytes, big-endian), key */
+    ARENA_SPACES
+};
+enum { ARENA_KEY_MAX = KEY_MAX + 8 };
+
+static inline unsigned arena_table(enum service service, enum arena_space space)
+{
+    return (unsigned)service | (unsigned)space << 8;
+}
+/* Whether a record of this table can have a key of this length. */
+static inline bool arena_key_fits(unsigned table, size_t len)
+{
+    static const uint8_t before[ARENA_SPACES] = {
+        [ARENA_PARTS] = sizeof(uint64_t), [ARENA_NAMED] = sizeof(uint16_t)};
+    return (table & 0xff) < SERVICE_COUNT && table >> 8 < ARENA_SPACES &&
+           len > before[table >> 8] && len <= (size_t)before[table >> 8] + KEY_MAX;
+}
 
 /* A word that a transaction stores: where, from the arena's start, and what. */
 struct arena_redo {
@@ -157,9 +187,14 @@ struct arena_record {
     uint32_t node;     /* the store's own: its place in the eviction order; not in the checksum */
     uint16_t key_len;
     uint8_t service; /* enum service */
-    uint8_t flags;   /* 0 */
+    uint8_t space;   /* enum arena_space */
 };
 _Static_assert(sizeof(struct arena_record) == 32, "record layout");
+
+static inline unsigned arena_record_table(const struct arena_record *record)
+{
+    return arena_table((enum service)record->service, (enum arena_space)record->space);
+}
 
 struct arena_geometry {
     uint64_t size; /* of the memfd, rounded down to whole chunks behind the index */
@@ -177,7 +212,7 @@ bool arena_geometry(uint64_t size, struct arena_geometry *geometry_r);
  * more than the quarter of [memory] size that max_value may be. */
 uint64_t arena_value_max(const struct arena_geometry *geometry);
 
-uint64_t arena_hash(uint64_t seed, enum service service, struct bytes key);
+uint64_t arena_hash(uint64_t seed, unsigned table, struct bytes key);
 static inline uint64_t arena_bucket_of(uint64_t hash, uint64_t buckets)
 {
     return (uint64_t)(((unsigned __int128)hash * buckets) >> 64);
@@ -204,7 +239,7 @@ uint64_t arena_clock_check(const struct arena_header *header);
 /* Over the other fields of *spare; never 0. */
 uint64_t arena_spare_check(const struct arena_spare *spare);
 
-/* Over revision, expiry, lengths, service and flags of *record and the key and value at body. */
+/* Over revision, expiry, lengths, service and space of *record and the key and value at body. */
 uint32_t arena_checksum(const struct arena_record *record, const uint8_t *body);
 
 /*

@@ -38,11 +38,13 @@ bool arena_reader_open(struct arena_reader *reader, int fd, char *reason, size_t
     }
     const struct arena_header *header = base;
     if (memcmp(header->magic, ARENA_MAGIC, sizeof header->magic) != 0 ||
-        header->version != ARENA_VERSION || header->size != (uint64_t)info.st_size) {
-        snprintf(reason, reason_size,
-                 "the arena has version %u and size %llu, this program needs version %d and %lld",
-                 header->version, (unsigned long long)header->size, ARENA_VERSION,
-                 (long long)info.st_size);
+        header->version < ARENA_VERSION_FIRST || header->version > ARENA_VERSION ||
+        header->size != (uint64_t)info.st_size) {
+        snprintf(
+            reason, reason_size,
+            "the arena has version %u and size %llu, this program needs version %d to %d and %lld",
+            header->version, (unsigned long long)header->size, ARENA_VERSION_FIRST, ARENA_VERSION,
+            (long long)info.st_size);
         munmap((void *)base, (size_t)info.st_size);
         return false;
     }
@@ -60,7 +62,7 @@ void arena_reader_close(struct arena_reader *reader)
 
 struct lookup {
     const struct arena_reader *reader;
-    enum service service;
+    unsigned table;
     struct bytes key;
     uint64_t hash;
     const _Atomic uint64_t *stripe;
@@ -91,7 +93,7 @@ static enum status copy_record(const struct lookup *lookup, uint64_t word)
     if (!in_heap(g, offset, sizeof record))
         return STATUS_RETRY;
     arena_copy_out(&record, lookup->reader->base + offset, sizeof record);
-    if (record.service != (uint8_t)lookup->service || record.key_len != lookup->key.len)
+    if (arena_record_table(&record) != lookup->table || record.key_len != lookup->key.len)
         return STATUS_NOT_FOUND;
     uint64_t len = (uint64_t)record.key_len + record.value_len;
     if (!in_heap(g, offset + sizeof record, len))
@@ -171,13 +173,13 @@ static enum status read_once(struct lookup *lookup)
     return status;
 }
 
-enum status arena_read(const struct arena_reader *reader, enum service service, struct bytes key,
+enum status arena_read(const struct arena_reader *reader, unsigned table, struct bytes key,
                        uint64_t now_ms, struct buffer *scratch, struct arena_found *found_r)
 {
     const struct arena_header *header = (const void *)reader->base;
     struct lookup lookup = {
         .reader = reader,
-        .service = service,
+        .table = table,
         .key = key,
         .scratch = scratch,
         .found_r = found_r,
@@ -186,7 +188,7 @@ enum status arena_read(const struct arena_reader *reader, enum service service, 
     enum status status;
     for (;;) {
         uint64_t seed = atomic_load_explicit(&header->hash_seed, memory_order_acquire);
-        lookup.hash = arena_hash(seed, service, key);
+        lookup.hash = arena_hash(seed, table, key);
         status = read_once(&lookup);
         if (status != STATUS_RETRY &&
             seed == atomic_load_explicit(&header->hash_seed, memory_order_acquire))

@@ -39,7 +39,7 @@ struct arena_found {
  * STATUS_NOT_FOUND: no such record, or it has expired.
  * STATUS_RETRY: writes were in the way, or the arena is raw or not sane: ask the store.
  */
-enum status arena_read(const struct arena_reader *reader, enum service service, struct bytes key,
+enum status arena_read(const struct arena_reader *reader, unsigned table, struct bytes key,
                        uint64_t now_ms, struct buffer *scratch,
                        struct arena_found *found_r) MUST_CHECK;
 

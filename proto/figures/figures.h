@@ -31,7 +31,7 @@ enum {
     FIGURE_KIND = 32, /* places of each kind of request: reads, writes */
     FIGURE_STATUSES = 128,
     FIGURE_OPERATIONS = 512,
-    FIGURE_SERVICES = 128,
+    FIGURE_SERVICES = 64,
     FIGURE_ERRORS = 128,
 };
 

@@ -16,11 +16,13 @@
 struct step {
     struct arena_write *write;
     uint64_t hash;
-    uint64_t block;         /* for its record; 0: it removes */
-    uint64_t old;           /* the record that is there now; 0: none */
-    uint64_t bucket;        /* its chain */
-    _Atomic uint64_t *slot; /* where its word goes; NULL: in a spare bucket, or nowhere */
-    bool borrowed;          /* out of the reserve */
+    uint64_t block;               /* for its record; 0: it removes */
+    uint64_t old;                 /* the record that is there now; 0: none */
+    uint64_t bucket;              /* its chain */
+    _Atomic uint64_t *slot;       /* where its word goes; NULL: in a spare bucket, or nowhere */
+    const _Atomic uint64_t *seen; /* where it is then */
+    unsigned table;
+    bool borrowed; /* out of the reserve */
 };
 
 /* An overflow bucket that is filled before it is linked. */
@@ -68,8 +70,7 @@ static uint64_t size_of(const struct arena_write *write)
 static struct arena_record *current(const struct apply *apply, const struct step *step)
 {
     struct place place;
-    bool found =
-        index_find(apply->writer, step->write->service, step->write->key, step->hash, &place);
+    bool found = index_find(apply->writer, step->table, step->write->key, step->hash, &place);
     return found ? record_at(apply->writer, arena_word_offset(load(place.slot))) : NULL;
 }
 
@@ -203,18 +204,20 @@ static bool place(struct apply *apply, unsigned index)
     struct arena_writer *writer = apply->writer;
     struct place found;
     _Atomic uint64_t *end = NULL;
-    bool exists = index_find(writer, step->write->service, step->write->key, step->hash, &found);
+    bool exists = index_find(writer, step->table, step->write->key, step->hash, &found);
     step->bucket = found.bucket;
     step->old = exists ? arena_word_offset(load(found.slot)) : 0;
     step->slot = exists ? found.slot : NULL;
     if (exists || step->write->remove)
         return true;
     step->slot = vacant_slot(apply, index, &end);
+    step->seen = step->slot;
     if (step->slot)
         return true;
     struct spare *spare = spare_for(apply, step->bucket, end);
     if (!spare)
         return false;
+    step->seen = &bucket_at(writer, spare->offset)->slots[spare->used];
     spare->content.slots[spare->used++] = arena_word(step->hash, step->block);
     return true;
 }
@@ -242,14 +245,16 @@ static void build(struct apply *apply, struct step *step)
     struct arena_writer *writer = apply->writer;
     struct arena_write *write = step->write;
     const struct arena_record *old = step->old ? record_at(writer, step->old) : NULL;
-    write->revision = record_next_revision(writer);
+    if (write->revision == 0)
+        write->revision = record_next_revision(writer);
     const struct arena_record head = {
         .revision = write->revision,
         .expiry_ms = write->expiry_ms,
         .value_len = (uint32_t)write->value.len,
-        .node = record_choose_node(writer, old, step->block, write->service, write->expiry_ms),
+        .node = record_choose_node(writer, old, step->block, step->table, write->expiry_ms),
         .key_len = (uint16_t)write->key.len,
         .service = (uint8_t)write->service,
+        .space = (uint8_t)write->space,
     };
     record_build(writer, step->block, head, write->key, write->value);
 }
@@ -267,6 +272,8 @@ static void prepare(struct apply *apply)
         struct step *step = &apply->steps[i];
         if (!step->write->remove)
             build(apply, step);
+        if (step->write->remove && step->old)
+            record_leaves(apply->writer, record_at(apply->writer, step->old));
         if (step->slot)
             add_word(apply, step->bucket, step->slot,
                      step->write->remove ? 0 : arena_word(step->hash, step->block));
@@ -289,7 +296,8 @@ static void clean_up(struct apply *apply)
         struct arena_record *old = step->old ? record_at(writer, step->old) : NULL;
         if (step->write->remove && old && old->node != RECENCY_NONE)
             recency_remove(&writer->recency, old->node);
-        writer->records[step->write->service] += (uint64_t)!step->write->remove - (uint64_t) !!old;
+        if (!step->write->remove && !old)
+            record_added(writer, step->seen);
         if (step->block)
             heap_unpin(&writer->heap, step->block);
         if (old)
@@ -313,6 +321,7 @@ static enum status apply_several(struct apply *apply, struct arena_origin origin
         give_all_back(apply);
         return STATUS_FULL;
     }
+    record_raise_version(apply->writer);
     prepare(apply);
     publish_all(apply->writer, apply->words, apply->word_count,
                 apply->list ? apply->list : offsetof(struct arena_header, redo), origin);
@@ -323,7 +332,8 @@ static enum status apply_several(struct apply *apply, struct arena_origin origin
 static enum status remove_one(struct arena_writer *writer, const struct arena_write *write,
                               struct arena_origin origin, uint64_t now_ms)
 {
-    enum status status = arena_delete(writer, write->service, write->key, origin, now_ms);
+    enum status status =
+        arena_delete(writer, arena_table(write->service, write->space), write->key, origin, now_ms);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
@@ -338,7 +348,8 @@ static enum status apply_all(struct arena_writer *writer, struct arena_write *wr
                           .now_ms = now_ms};
     for (unsigned i = 0; i < count; i++) {
         apply.steps[i].write = &writes[i];
-        apply.steps[i].hash = arena_hash(writer->seed, writes[i].service, writes[i].key);
+        apply.steps[i].table = arena_table(writes[i].service, writes[i].space);
+        apply.steps[i].hash = arena_hash(writer->seed, apply.steps[i].table, writes[i].key);
     }
     enum status status = count > 0 ? apply_several(&apply, origin) : STATUS_OK;
     free(apply.steps);
@@ -351,8 +362,8 @@ enum status arena_apply(struct arena_writer *writer, struct arena_write *writes,
                         struct arena_origin origin, uint64_t now_ms)
 {
     if (count == 1 && !writes->remove)
-        return arena_put(writer, writes->service, writes->key, writes->value, writes->expiry_ms,
-                         origin, now_ms, &writes->revision);
+        return record_store(writer, arena_table(writes->service, writes->space), writes->key,
+                            writes->value, writes->expiry_ms, origin, now_ms, &writes->revision);
     if (count == 1)
         return remove_one(writer, writes, origin, now_ms);
     return apply_all(writer, writes, count, origin, now_ms);

@@ -12,15 +12,15 @@ static uint64_t load(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-static bool is_key(const struct arena_writer *writer, uint64_t word, enum service service,
+static bool is_key(const struct arena_writer *writer, uint64_t word, unsigned table,
                    struct bytes key)
 {
     struct arena_record *record = record_at(writer, arena_word_offset(word));
-    return record->service == (uint8_t)service && bytes_equal(record_key(record), key);
+    return arena_record_table(record) == table && bytes_equal(record_key(record), key);
 }
 
-bool index_find(const struct arena_writer *writer, enum service service, struct bytes key,
-                uint64_t hash, struct place *place_r)
+bool index_find(const struct arena_writer *writer, unsigned table, struct bytes key, uint64_t hash,
+                struct place *place_r)
 {
     uint64_t number = arena_bucket_of(hash, writer->geometry.buckets);
     struct arena_bucket *bucket = &writer->index[number];
@@ -30,7 +30,7 @@ bool index_find(const struct arena_writer *writer, enum service service, struct 
     for (;;) {
         for (int i = 0; i < ARENA_BUCKET_SLOTS; i++) {
             uint64_t word = load(&bucket->slots[i]);
-            bool found = arena_word_matches(word, hash) && is_key(writer, word, service, key);
+            bool found = arena_word_matches(word, hash) && is_key(writer, word, table, key);
             if (found || (word == 0 && !place_r->slot)) {
                 place_r->slot = &bucket->slots[i];
                 place_r->holder = bucket;
@@ -52,9 +52,9 @@ bool index_find(const struct arena_writer *writer, enum service service, struct 
 void index_find_record(const struct arena_writer *writer, uint64_t offset, struct place *place_r)
 {
     struct arena_record *record = record_at(writer, offset);
-    enum service service = (enum service)record->service;
-    uint64_t hash = arena_hash(writer->seed, service, record_key(record));
-    if (!index_find(writer, service, record_key(record), hash, place_r) ||
+    unsigned table = arena_record_table(record);
+    uint64_t hash = arena_hash(writer->seed, table, record_key(record));
+    if (!index_find(writer, table, record_key(record), hash, place_r) ||
         arena_word_offset(load(place_r->slot)) != offset)
         panic("arena: the record at %llu is not in the index", (unsigned long long)offset);
 }

@@ -6,6 +6,7 @@
 
 #include "store/arena/heap.h"
 #include "store/arena/recency.h"
+#include "store/arena/sorted.h"
 #include "store/arena/writer.h"
 
 struct arena_writer {
@@ -20,7 +21,8 @@ struct arena_writer {
     struct heap heap;
     struct recency recency;
     uint64_t seed;
-    uint64_t records[SERVICE_COUNT];
+    uint64_t records[ARENA_SPACES][SERVICE_COUNT];
+    struct sorted *sorted[ARENA_SPACES][SERVICE_COUNT]; /* their order; NULL: not walked yet */
     unsigned compaction_rest; /* evictions until compaction is tried again */
     uint64_t evicted, expired, moved;
 };
@@ -37,9 +39,9 @@ static inline uint8_t *record_body(struct arena_record *record)
 {
     return (uint8_t *)(record + 1);
 }
-static inline struct bytes record_key(struct arena_record *record)
+static inline struct bytes record_key(const struct arena_record *record)
 {
-    return (struct bytes){record_body(record), record->key_len};
+    return (struct bytes){(const uint8_t *)(record + 1), record->key_len};
 }
 static inline uint64_t record_size(const struct arena_record *record)
 {
@@ -49,9 +51,17 @@ static inline uint64_t record_size(const struct arena_record *record)
 /* ---- writer.c: what goes into a record ---- */
 
 uint64_t record_next_revision(struct arena_writer *writer);
+/* As arena_put(), with this revision or, if it is 0, the next one. */
+enum status record_store(struct arena_writer *writer, unsigned table, struct bytes key,
+                         struct bytes value, uint64_t expiry_ms, struct arena_origin origin,
+                         uint64_t now_ms, uint64_t *revision);
 /* The record's place in the eviction order: the one of its predecessor, a new one, or none. */
 uint32_t record_choose_node(struct arena_writer *writer, const struct arena_record *old,
-                            uint64_t offset, enum service service, uint64_t expiry_ms);
+                            uint64_t offset, unsigned table, uint64_t expiry_ms);
+/* Whether the records of a table may be evicted where the arena is the data. */
+bool record_may_go(unsigned table);
+/* From now on the arena holds what release 0.2.0 does not know. */
+void record_raise_version(struct arena_writer *writer);
 /* Writes a record into a block that nobody sees yet. head lacks only its checksum. */
 void record_build(struct arena_writer *writer, uint64_t offset, struct arena_record head,
                   struct bytes key, struct bytes value);
@@ -67,11 +77,20 @@ struct place {
 };
 
 /* The slot of a key. False when there is none; *place_r is then a vacant slot, or the end. */
-bool index_find(const struct arena_writer *writer, enum service service, struct bytes key,
-                uint64_t hash, struct place *place_r);
+bool index_find(const struct arena_writer *writer, unsigned table, struct bytes key, uint64_t hash,
+                struct place *place_r);
 /* The slot that holds the record at this offset. A record in use always has one. */
 void index_find_record(const struct arena_writer *writer, uint64_t offset, struct place *place_r);
 bool index_bucket_empty(const struct arena_bucket *bucket);
+
+/* ---- scan.c: how many records there are, and in which order ---- */
+
+/* A record has become visible under a key that had none, by the word in this slot. */
+void record_added(struct arena_writer *writer, const _Atomic uint64_t *slot);
+/* A record is about to be taken away, and its key with it. */
+void record_leaves(struct arena_writer *writer, const struct arena_record *record);
+/* Forgets the order of all. */
+void scan_forget(struct arena_writer *writer);
 
 /* ---- publish.c: making one word visible ---- */
 
@@ -133,5 +152,9 @@ bool verify(struct arena_writer *writer, struct arena_report *report);
 void wipe(struct arena_writer *writer, uint64_t now_ms);
 /* Whether the header has a spare: never while an arena is being wiped. */
 bool arena_spare_sound(const struct arena_header *header);
+static inline bool arena_version_known(const struct arena_header *header)
+{
+    return header->version >= ARENA_VERSION_FIRST && header->version <= ARENA_VERSION;
+}
 
 #endif

@@ -53,10 +53,10 @@ void room_remove(struct arena_writer *writer, const struct place *place, struct 
 {
     uint64_t offset = arena_word_offset(load(place->slot));
     struct arena_record *record = record_at(writer, offset);
+    record_leaves(writer, record);
     publish(writer, place->bucket, place->slot, 0, origin);
     if (record->node != RECENCY_NONE)
         recency_remove(&writer->recency, record->node);
-    writer->records[record->service]--;
     heap_free(&writer->heap, offset);
     unlink_if_empty(writer, place);
 }

@@ -51,7 +51,7 @@ struct surveyor {
     struct recency_batch *batch;
     struct large *large; /* records in runs of chunks are claimed when all threads are done */
     size_t large_count, large_capacity;
-    uint64_t records[SERVICE_COUNT];
+    uint64_t records[ARENA_SPACES][SERVICE_COUNT];
     uint64_t newest; /* highest revision met */
 };
 
@@ -117,12 +117,12 @@ static const char *fault_of(const struct arena_writer *writer, uint64_t number, 
     if (!in_heap(g, offset, sizeof(struct arena_record)))
         return "a slot points outside";
     struct arena_record *record = record_at(writer, offset);
-    if (record->key_len == 0 || record->key_len > KEY_MAX || record->service >= SERVICE_COUNT ||
-        record->flags != 0 || !in_heap(g, offset, record_size(record)))
+    if (!arena_key_fits(arena_record_table(record), record->key_len) ||
+        !in_heap(g, offset, record_size(record)))
         return "a record has an impossible header";
     if (record->checksum != arena_checksum(record, record_body(record)))
         return "a record does not match its checksum";
-    uint64_t hash = arena_hash(writer->seed, (enum service)record->service, record_key(record));
+    uint64_t hash = arena_hash(writer->seed, arena_record_table(record), record_key(record));
     if (arena_bucket_of(hash, g->buckets) != number)
         return "a record is in the wrong bucket";
     *view_r = (struct view){record, offset, hash};
@@ -163,7 +163,7 @@ static _Atomic uint64_t *twin_of(const struct arena_writer *writer, uint64_t num
             if (!arena_word_matches(word, view->hash))
                 continue;
             struct arena_record *other = record_at(writer, arena_word_offset(word));
-            if (other->service == view->record->service &&
+            if (arena_record_table(other) == arena_record_table(view->record) &&
                 bytes_equal(record_key(other), record_key(view->record)))
                 return &bucket->slots[i];
         }
@@ -226,13 +226,14 @@ static void claim_record(struct surveyor *surveyor, uint64_t number, _Atomic uin
         quarantine(surveyor->survey, number, slot, "a record overlaps another");
         return;
     }
-    uint32_t node = record->expiry_ms == 0
-                        ? RECENCY_NONE
-                        : recency_load(&surveyor->survey->loader, &surveyor->batch, offset,
-                                       record->expiry_ms, record->service == SERVICE_CACHE);
+    uint32_t node =
+        record->expiry_ms == 0
+            ? RECENCY_NONE
+            : recency_load(&surveyor->survey->loader, &surveyor->batch, offset, record->expiry_ms,
+                           record_may_go(arena_record_table(record)));
     if (record->node != node) /* else its page need not be written */
         atomic_store_explicit((_Atomic uint32_t *)&record->node, node, memory_order_relaxed);
-    surveyor->records[record->service]++;
+    surveyor->records[record->space][record->service]++;
     if (record->revision > surveyor->newest)
         surveyor->newest = record->revision;
 }
@@ -315,8 +316,9 @@ static void finish(struct surveyor *surveyor, uint64_t *newest)
     for (size_t i = 0; i < surveyor->large_count; i++)
         claim_record(surveyor, surveyor->large[i].bucket, surveyor->large[i].slot);
     free(surveyor->large);
-    for (int i = 0; i < SERVICE_COUNT; i++)
-        surveyor->writer->records[i] += surveyor->records[i];
+    for (int space = 0; space < ARENA_SPACES; space++)
+        for (int i = 0; i < SERVICE_COUNT; i++)
+            surveyor->writer->records[space][i] += surveyor->records[space][i];
     if (surveyor->newest > *newest)
         *newest = surveyor->newest;
 }

@@ -58,14 +58,27 @@ static bool seed_fits(const struct arena_writer *writer)
         if (word == 0 || offset < g->heap_offset || offset > g->size - ARENA_CHUNK)
             continue;
         struct arena_record *record = record_at(writer, offset);
-        if (record->key_len == 0 || record->key_len > KEY_MAX || record->service >= SERVICE_COUNT)
+        unsigned table = arena_record_table(record);
+        if (!arena_key_fits(table, record->key_len))
             continue;
-        uint64_t hash = arena_hash(writer->header->hash_seed, (enum service)record->service,
-                                   record_key(record));
+        uint64_t hash = arena_hash(writer->header->hash_seed, table, record_key(record));
         asked++;
         agree += arena_bucket_of(hash, g->buckets) == i;
     }
     return agree * 2 >= asked;
+}
+
+/* Finds the version with which the header matches its check: it may be damaged, or raising it was
+ * cut short, and then nothing of the higher one is in the arena. False when there is none. */
+static bool settle_version(struct arena_header *header)
+{
+    if (arena_version_known(header) && identity_sound(header))
+        return true;
+    for (header->version = ARENA_VERSION; header->version >= ARENA_VERSION_FIRST; header->version--)
+        if (identity_sound(header))
+            return true;
+    header->version = ARENA_VERSION;
+    return false;
 }
 
 /* Mends what says which arena this is. False when the hash seed is lost. */
@@ -73,13 +86,12 @@ static bool mend_identity(struct arena_writer *writer, struct arena_report *repo
 {
     struct arena_header *header = writer->header;
     if (memcmp(header->magic, ARENA_MAGIC, sizeof header->magic) != 0 ||
-        header->version != ARENA_VERSION || header->header_size != sizeof *header ||
+        !arena_version_known(header) || header->header_size != sizeof *header ||
         header->size != writer->size)
         mended(report, "the header is not this arena's");
-    header->version = ARENA_VERSION;
     header->header_size = sizeof *header;
     header->size = writer->size;
-    if (!identity_sound(header)) {
+    if (!settle_version(header)) {
         mended(report, "the header does not match its check");
         if (arena_spare_sound(header)) {
             header->generation = header->spare.generation;
@@ -148,6 +160,7 @@ static void forget_everything(struct arena_writer *writer, uint64_t now_ms)
     recency_close(&writer->recency);
     recency_open(&writer->recency, now_ms);
     memset(writer->records, 0, sizeof writer->records);
+    scan_forget(writer);
 }
 
 /* Pages of zeros, as a new arena has them, are only looked at. */
@@ -180,7 +193,7 @@ void wipe(struct arena_writer *writer, uint64_t now_ms)
     if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
         panic("getrandom gave nothing");
 
-    header->version = ARENA_VERSION;
+    header->version = ARENA_VERSION_FIRST;
     header->header_size = sizeof *header;
     header->size = writer->size;
     header->generation++;

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/failpoint.h"
 #include "proto/base/log.h"
 #include "store/arena/internal.h"
 
@@ -35,10 +36,10 @@ static bool is_raw(const struct arena_header *header)
 static bool is_known(const struct arena_header *header, char *reason, size_t reason_size)
 {
     if (memcmp(header->magic, ARENA_MAGIC, sizeof header->magic) == 0 &&
-        header->identity_check == arena_identity_check(header) &&
-        header->version != ARENA_VERSION) {
-        snprintf(reason, reason_size, "the arena has version %u, this program needs version %d",
-                 header->version, ARENA_VERSION);
+        header->identity_check == arena_identity_check(header) && !arena_version_known(header)) {
+        snprintf(reason, reason_size,
+                 "the arena has version %u, this program needs version %d to %d", header->version,
+                 ARENA_VERSION_FIRST, ARENA_VERSION);
         return false;
     }
     return true;
@@ -57,8 +58,8 @@ static void take_over(struct arena_writer *writer, uint64_t now_ms, struct arena
         report->found_as = ARENA_WAS_DAMAGED;
         wipe(writer, now_ms);
     }
-    for (int i = 0; i < SERVICE_COUNT; i++)
-        report->records += writer->records[i];
+    for (int i = 0; i < SERVICE_COUNT * ARENA_SPACES; i++)
+        report->records += writer->records[i % ARENA_SPACES][i / ARENA_SPACES];
     report->elapsed_ns = clock_ns() - start;
 }
 
@@ -159,6 +160,7 @@ struct arena_writer *arena_writer_open(int fd, enum arena_role role, uint64_t no
 
 void arena_writer_close(struct arena_writer **writer)
 {
+    scan_forget(*writer);
     heap_close(&(*writer)->heap);
     recency_close(&(*writer)->recency);
     if ((*writer)->mapped)
@@ -197,12 +199,12 @@ static struct arena_record *record_in(const struct arena_writer *writer, const s
     return record_at(writer, arena_word_offset(word));
 }
 
-enum status arena_get(const struct arena_writer *writer, enum service service, struct bytes key,
+enum status arena_get(const struct arena_writer *writer, unsigned table, struct bytes key,
                       uint64_t now_ms, struct arena_entry *entry_r)
 {
     struct place place;
-    uint64_t hash = arena_hash(writer->seed, service, key);
-    if (!index_find(writer, service, key, hash, &place))
+    uint64_t hash = arena_hash(writer->seed, table, key);
+    if (!index_find(writer, table, key, hash, &place))
         return STATUS_NOT_FOUND;
     struct arena_record *record = record_in(writer, &place);
     if (expired(record, now_ms))
@@ -220,7 +222,22 @@ uint64_t arena_revision(const struct arena_writer *writer)
     return atomic_load_explicit(&writer->header->revision, memory_order_relaxed);
 }
 
+uint64_t arena_next_revision(struct arena_writer *writer)
+{
+    return record_next_revision(writer);
+}
+
 /* ---- Changing ---- */
+
+void record_raise_version(struct arena_writer *writer)
+{
+    struct arena_header *header = writer->header;
+    if (header->version == ARENA_VERSION)
+        return;
+    header->version = ARENA_VERSION;
+    failpoint("arena.version_raised");
+    header->identity_check = arena_identity_check(header);
+}
 
 uint64_t record_next_revision(struct arena_writer *writer)
 {
@@ -244,15 +261,15 @@ void record_build(struct arena_writer *writer, uint64_t offset, struct arena_rec
  * Where the record will hang. A full chain needs an overflow bucket, and making room for that may
  * move everything, so look again after it. *spare_r: the bucket to link, or 0.
  */
-static bool find_place(struct arena_writer *writer, enum service service, struct bytes key,
-                       uint64_t hash, uint64_t now_ms, struct place *place_r, uint64_t *spare_r)
+static bool find_place(struct arena_writer *writer, unsigned table, struct bytes key, uint64_t hash,
+                       uint64_t now_ms, struct place *place_r, uint64_t *spare_r)
 {
     *spare_r = 0;
-    bool exists = index_find(writer, service, key, hash, place_r);
+    bool exists = index_find(writer, table, key, hash, place_r);
     if (exists || place_r->slot)
         return exists;
     uint64_t spare = room_for(writer, 0, true, now_ms);
-    exists = index_find(writer, service, key, hash, place_r);
+    exists = index_find(writer, table, key, hash, place_r);
     if (spare && place_r->slot)
         heap_free(&writer->heap, spare);
     else
@@ -271,17 +288,23 @@ static void replace(struct arena_writer *writer, const struct place *place, uint
 static void insert(struct arena_writer *writer, const struct place *place, uint64_t spare,
                    uint64_t word, struct arena_origin origin)
 {
-    if (!spare) {
-        publish(writer, place->bucket, place->slot, word, origin);
-        return;
-    }
     struct arena_bucket fresh = {.slots = {word}};
-    arena_copy_in(bucket_at(writer, spare), &fresh, sizeof fresh);
-    publish(writer, place->bucket, place->link, spare / ARENA_GRAIN, origin);
+    if (spare) {
+        arena_copy_in(bucket_at(writer, spare), &fresh, sizeof fresh);
+        publish(writer, place->bucket, place->link, spare / ARENA_GRAIN, origin);
+    } else {
+        publish(writer, place->bucket, place->slot, word, origin);
+    }
+    record_added(writer, spare ? &bucket_at(writer, spare)->slots[0] : place->slot);
+}
+
+bool record_may_go(unsigned table)
+{
+    return (table & 0xff) == SERVICE_CACHE && table >> 8 != ARENA_PARTS;
 }
 
 uint32_t record_choose_node(struct arena_writer *writer, const struct arena_record *old,
-                            uint64_t offset, enum service service, uint64_t expiry_ms)
+                            uint64_t offset, unsigned table, uint64_t expiry_ms)
 {
     uint32_t node = old ? old->node : RECENCY_NONE;
     if (expiry_ms == 0 && writer->role == ARENA_DATA) {
@@ -291,30 +314,31 @@ uint32_t record_choose_node(struct arena_writer *writer, const struct arena_reco
     }
     if (node == RECENCY_NONE)
         return recency_add(&writer->recency, offset, expiry_ms,
-                           writer->role == ARENA_CACHE || service == SERVICE_CACHE);
+                           writer->role == ARENA_CACHE || record_may_go(table));
     recency_renew(&writer->recency, node, offset, expiry_ms);
     return node;
 }
 
-/* *revision: the record's, or 0 to be given the next one. */
-static enum status put(struct arena_writer *writer, enum service service, struct bytes key,
-                       struct bytes value, uint64_t expiry_ms, struct arena_origin origin,
-                       uint64_t now_ms, uint64_t *revision)
+enum status record_store(struct arena_writer *writer, unsigned table, struct bytes key,
+                         struct bytes value, uint64_t expiry_ms, struct arena_origin origin,
+                         uint64_t now_ms, uint64_t *revision)
 {
     if (value.len > arena_value_max(&writer->geometry))
         return STATUS_FULL;
     struct place place;
     uint64_t spare;
-    uint64_t hash = arena_hash(writer->seed, service, key);
+    uint64_t hash = arena_hash(writer->seed, table, key);
     uint64_t size = sizeof(struct arena_record) + key.len + value.len;
     uint64_t offset = room_for(writer, size, false, now_ms);
-    bool borrowed = offset == 0 && index_find(writer, service, key, hash, &place);
+    bool borrowed = offset == 0 && index_find(writer, table, key, hash, &place);
     if (borrowed)
         offset = room_to_replace(writer, record_in(writer, &place), size);
     if (offset == 0)
         return STATUS_FULL;
+    if (table >= arena_table(0, 1))
+        record_raise_version(writer);
     heap_pin(&writer->heap, offset);
-    bool exists = find_place(writer, service, key, hash, now_ms, &place, &spare);
+    bool exists = find_place(writer, table, key, hash, now_ms, &place, &spare);
     heap_unpin(&writer->heap, offset);
     if (!exists && !place.slot && !spare) {
         heap_free(&writer->heap, offset);
@@ -325,9 +349,10 @@ static enum status put(struct arena_writer *writer, enum service service, struct
         .revision = *revision ? *revision : record_next_revision(writer),
         .expiry_ms = expiry_ms,
         .value_len = (uint32_t)value.len,
-        .node = record_choose_node(writer, old, offset, service, expiry_ms),
+        .node = record_choose_node(writer, old, offset, table, expiry_ms),
         .key_len = (uint16_t)key.len,
-        .service = (uint8_t)service,
+        .service = (uint8_t)table,
+        .space = (uint8_t)(table >> 8),
     };
     record_build(writer, offset, head, key, value);
     uint64_t word = arena_word(hash, offset);
@@ -337,33 +362,31 @@ static enum status put(struct arena_writer *writer, enum service service, struct
             room_give_back(writer, offset);
     } else {
         insert(writer, &place, spare, word, origin);
-        writer->records[service]++;
     }
     *revision = head.revision;
     return STATUS_OK;
 }
 
-enum status arena_put(struct arena_writer *writer, enum service service, struct bytes key,
+enum status arena_put(struct arena_writer *writer, unsigned table, struct bytes key,
                       struct bytes value, uint64_t expiry_ms, struct arena_origin origin,
                       uint64_t now_ms, uint64_t *revision_r)
 {
     *revision_r = 0;
-    return put(writer, service, key, value, expiry_ms, origin, now_ms, revision_r);
+    return record_store(writer, table, key, value, expiry_ms, origin, now_ms, revision_r);
 }
 
-enum status arena_load(struct arena_writer *writer, enum service service, struct bytes key,
+enum status arena_load(struct arena_writer *writer, unsigned table, struct bytes key,
                        struct bytes value, uint64_t expiry_ms, uint64_t revision, uint64_t now_ms)
 {
-    return put(writer, service, key, value, expiry_ms, NOBODY, now_ms, &revision);
+    return record_store(writer, table, key, value, expiry_ms, NOBODY, now_ms, &revision);
 }
 
-enum status arena_delete(struct arena_writer *writer, enum service service, struct bytes key,
+enum status arena_delete(struct arena_writer *writer, unsigned table, struct bytes key,
                          struct arena_origin origin, uint64_t now_ms)
 {
     struct place place;
-    uint64_t hash = arena_hash(writer->seed, service, key);
-    if (!index_find(writer, service, key, hash, &place) ||
-        expired(record_in(writer, &place), now_ms))
+    uint64_t hash = arena_hash(writer->seed, table, key);
+    if (!index_find(writer, table, key, hash, &place) || expired(record_in(writer, &place), now_ms))
         return STATUS_NOT_FOUND;
     record_next_revision(writer);
     room_remove(writer, &place, origin);
@@ -391,5 +414,8 @@ void arena_stats(const struct arena_writer *writer, struct arena_stats *stats_r)
         .quarantined = writer->header->quarantined,
         .generation = writer->header->generation,
     };
-    memcpy(stats_r->records, writer->records, sizeof stats_r->records);
+    for (int i = 0; i < SERVICE_COUNT; i++) {
+        stats_r->records[i] = writer->records[ARENA_OWN][i] + writer->records[ARENA_NAMED][i];
+        stats_r->parts[i] = writer->records[ARENA_PARTS][i];
+    }
 }

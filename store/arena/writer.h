@@ -65,14 +65,17 @@ void arena_forget(struct arena_writer *writer, uint32_t channel);
 
 /* The revision given last; the next record put has one more. */
 uint64_t arena_revision(const struct arena_writer *writer);
+/* Gives the next one: no record has had it or will have it, unless arena_apply() is told to. */
+uint64_t arena_next_revision(struct arena_writer *writer);
 
 struct arena_entry {
     uint64_t revision;
     uint64_t expiry_ms;
     struct bytes value; /* in the arena; valid until the next change of any kind */
 };
-/* STATUS_OK or STATUS_NOT_FOUND (missing, or expired at now_ms). */
-enum status arena_get(const struct arena_writer *writer, enum service service, struct bytes key,
+/* Here and below: table is a service, for its own keys, or what arena_table() makes.
+ * STATUS_OK or STATUS_NOT_FOUND (missing, or expired at now_ms). */
+enum status arena_get(const struct arena_writer *writer, unsigned table, struct bytes key,
                       uint64_t now_ms, struct arena_entry *entry_r) MUST_CHECK;
 
 /*
@@ -80,27 +83,28 @@ enum status arena_get(const struct arena_writer *writer, enum service service, s
  * never. Makes room by reclaiming what has expired, moving records together and evicting from the
  * cache service. STATUS_OK, or STATUS_FULL and nothing has changed (but for evictions).
  */
-enum status arena_put(struct arena_writer *writer, enum service service, struct bytes key,
+enum status arena_put(struct arena_writer *writer, unsigned table, struct bytes key,
                       struct bytes value, uint64_t expiry_ms, struct arena_origin origin,
                       uint64_t now_ms, uint64_t *revision_r) MUST_CHECK;
 
 /* The same for a copy of what lies elsewhere, with the revision it has there. ARENA_CACHE only. */
-enum status arena_load(struct arena_writer *writer, enum service service, struct bytes key,
+enum status arena_load(struct arena_writer *writer, unsigned table, struct bytes key,
                        struct bytes value, uint64_t expiry_ms, uint64_t revision,
                        uint64_t now_ms) MUST_CHECK;
 
 /* STATUS_OK, or STATUS_NOT_FOUND (missing or expired). */
-enum status arena_delete(struct arena_writer *writer, enum service service, struct bytes key,
+enum status arena_delete(struct arena_writer *writer, unsigned table, struct bytes key,
                          struct arena_origin origin, uint64_t now_ms) MUST_CHECK;
 
 /* One change of a transaction. */
 struct arena_write {
     enum service service;
+    enum arena_space space;
     bool remove; /* takes the record away, if there is one; value and expiry are not used */
     struct bytes key;
     struct bytes value; /* must not lie in the arena */
     uint64_t expiry_ms; /* 0: never */
-    uint64_t revision;  /* set by arena_apply(): the record's */
+    uint64_t revision;  /* the record's: from arena_next_revision(), or 0 and it is set */
 };
 enum { ARENA_APPLY_MAX = 4096 };
 
@@ -114,6 +118,30 @@ enum { ARENA_APPLY_MAX = 4096 };
 enum status arena_apply(struct arena_writer *writer, struct arena_write *writes, unsigned count,
                         struct arena_origin origin, uint64_t now_ms) MUST_CHECK;
 
+/* ---- In the order of keys ---- */
+
+/* Where a walk begins and ends: at keys from this one on, up to one that is not in it. */
+struct arena_range {
+    unsigned table;
+    struct bytes from, to; /* empty: from the first, to the last */
+    bool reverse;
+};
+struct arena_cursor {
+    struct arena_range range;
+    struct sorted_leaf *leaf;
+    unsigned at;
+};
+
+/* Puts the cursor before the first of the range, or behind its last when it goes in reverse. The
+ * range's keys are borrowed. A table's first walk puts its keys in order, which takes about a
+ * second for a million records of the arena and gives signs of life; after that, order is kept. */
+void arena_seek(struct arena_writer *writer, const struct arena_range *range,
+                struct arena_cursor *cursor_r);
+/* The next record, also one that has expired; false at the end. What it gives and the cursor are
+ * valid until the next change of any kind. */
+bool arena_step(const struct arena_writer *writer, struct arena_cursor *cursor, struct bytes *key_r,
+                struct arena_entry *entry_r);
+
 /* A worker's report that readers hit the record of this slot word. May be anything. */
 void arena_hit(struct arena_writer *writer, uint64_t word);
 
@@ -124,6 +152,7 @@ struct arena_stats {
     uint64_t size; /* bytes of the heap */
     uint64_t used; /* bytes in blocks in use */
     uint64_t records[SERVICE_COUNT];
+    uint64_t parts[SERVICE_COUNT];    /* of collections; not in records */
     uint64_t evicted, expired, moved; /* since this process started */
     uint64_t quarantined;             /* since the arena was made */
     uint64_t generation;

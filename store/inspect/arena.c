@@ -24,7 +24,7 @@ enum {
 };
 
 struct tally {
-    uint64_t records, key_bytes, value_bytes, expiring, expired;
+    uint64_t records, parts, key_bytes, value_bytes, expiring, expired;
 };
 
 /* What one look at one bucket found. */
@@ -125,9 +125,9 @@ static void show_header(const struct walk *walk)
     show_number(to, "quarantined", header->quarantined);
     if (memcmp(header->magic, ARENA_MAGIC, sizeof header->magic) != 0)
         report_trouble(walk->report, "the header does not begin with %s", ARENA_MAGIC);
-    if (header->version != ARENA_VERSION)
-        report_trouble(walk->report, "version %u; this program knows version %d", header->version,
-                       ARENA_VERSION);
+    if (header->version < ARENA_VERSION_FIRST || header->version > ARENA_VERSION)
+        report_trouble(walk->report, "version %u; this program knows version %d to %d",
+                       header->version, ARENA_VERSION_FIRST, ARENA_VERSION);
     if (header->size != walk->input->size)
         report_trouble(walk->report, "the header says %" PRIu64 " bytes, there are %" PRIu64,
                        header->size, walk->input->size);
@@ -181,8 +181,7 @@ static bool read_record(const struct walk *walk, uint64_t word, struct arena_rec
         trouble(look, "slot word %016" PRIx64 " points outside of the heap", word);
         return false;
     }
-    if (record_r->key_len == 0 || record_r->key_len > KEY_MAX ||
-        record_r->service >= SERVICE_COUNT ||
+    if (!arena_key_fits(arena_record_table(record_r), record_r->key_len) ||
         !in_heap(&walk->g, offset + sizeof *record_r, body_size(record_r))) {
         trouble(look, "the record at %" PRIu64 " has an impossible header", offset);
         return false;
@@ -199,7 +198,7 @@ static void check_body(const struct walk *walk, uint64_t bucket, uint64_t word,
         panic("out of memory: a record of %" PRIu64 " bytes", len);
     if (input_read(walk->input, offset + sizeof *record, body, len)) {
         struct bytes key = {body, record->key_len};
-        uint64_t hash = arena_hash(walk->header.hash_seed, (enum service)record->service, key);
+        uint64_t hash = arena_hash(walk->header.hash_seed, arena_record_table(record), key);
         if (record->checksum != arena_checksum(record, body))
             trouble(look, "the record at %" PRIu64 " does not match its checksum", offset);
         else if (arena_bucket_of(hash, walk->g.buckets) != bucket ||
@@ -215,7 +214,8 @@ static void count_record(struct walk *walk, uint64_t bucket, uint64_t word, stru
     if (!read_record(walk, word, &record, look))
         return;
     struct tally *tally = &look->tally[record.service];
-    tally->records++;
+    tally->records += record.space != ARENA_PARTS;
+    tally->parts += record.space == ARENA_PARTS;
     tally->key_bytes += record.key_len;
     tally->value_bytes += record.value_len;
     tally->expiring += record.expiry_ms != 0;
@@ -292,8 +292,9 @@ static void add(struct walk *walk, const struct look *look)
     for (int i = 0; i < SERVICE_COUNT; i++) {
         struct tally *sum = &walk->sum.tally[i];
         const struct tally *more = &look->tally[i];
-        used |= more->records > 0;
+        used |= more->records + more->parts > 0;
         sum->records += more->records;
+        sum->parts += more->parts;
         sum->key_bytes += more->key_bytes;
         sum->value_bytes += more->value_bytes;
         sum->expiring += more->expiring;
@@ -375,6 +376,7 @@ static void show_records(const struct walk *walk)
         json_t *row = show_row(array);
         show_text(row, "service", "%s", service_name((enum service)i));
         show_number(row, "records", tally->records);
+        show_number(row, "parts", tally->parts);
         show_number(row, "key bytes", tally->key_bytes);
         show_number(row, "value bytes", tally->value_bytes);
         show_number(row, "expiring", tally->expiring);
@@ -411,10 +413,10 @@ static void show_record(const struct walk *walk, uint64_t bucket, uint64_t word,
 static bool is_wanted(const struct walk *walk, uint64_t word, unsigned service,
                       struct arena_record *record_r)
 {
-    uint8_t key[KEY_MAX];
+    uint8_t key[ARENA_KEY_MAX];
     struct look look = {0};
     uint64_t offset = arena_word_offset(word);
-    return read_record(walk, word, record_r, &look) && record_r->service == service &&
+    return read_record(walk, word, record_r, &look) && arena_record_table(record_r) == service &&
            input_read(walk->input, offset + sizeof *record_r, key, record_r->key_len) &&
            bytes_equal((struct bytes){key, record_r->key_len}, walk->options->key);
 }
@@ -422,7 +424,7 @@ static bool is_wanted(const struct walk *walk, uint64_t word, unsigned service,
 static void find_record(const struct walk *walk)
 {
     unsigned service = inspect_service(walk->options->service);
-    uint64_t hash = arena_hash(walk->header.hash_seed, (enum service)service, walk->options->key);
+    uint64_t hash = arena_hash(walk->header.hash_seed, service, walk->options->key);
     uint64_t number = arena_bucket_of(hash, walk->g.buckets);
     struct arena_bucket bucket;
     struct look look = {0};

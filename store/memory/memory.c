@@ -89,8 +89,7 @@ static struct arena_write *next_write(struct memory_tx *self, struct tx_key key)
     if (self->count == WRITES_MAX)
         panic("an operation makes more than %d writes", WRITES_MAX);
     struct arena_write *write = &self->writes[self->count++];
-    write->service = key.service;
-    write->key = key.name;
+    *write = (struct arena_write){.service = key.service, .key = key.name};
     return write;
 }
 

@@ -97,8 +97,14 @@ def test_each_library_has_one_includer():
 # one protocol's or store's own way of doing so.
 NAMES_OPERATIONS = {
     "store/redis/answer.c",
+<<<<<<< HEAD
     "store/redis/command.c", "store/redis/redis.c", "store/arena/survey.c",
     "store/arena/writer.c", "store/disk/env.c", "workers/core/local.c",
+=======
+    "store/redis/command.c", "store/redis/redis.c",
+    "store/arena/writer.c", "store/disk/env.c", "workers/core/local.c", "workers/core/probe.c",
+    "workers/http/exchange.c",
+>>>>>>> 71b85cf (Give the arena key spaces, order and a second version)
 }
 
 
