@@ -174,6 +174,7 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
         .key = {submission->payload, submission->key_len},
         .number = submission->number,
         .expiry_ms = submission->expiry_ms,
+        .no_value = submission->flags & CHANNEL_NO_VALUE,
     };
     if (log_level() == LOG_DEBUG) /* as the worker calls it, see workers/core/core.c */
         log_debug("request %" PRIu32 ".%" PRIu64 ": %s %.*s", channel, sequence,

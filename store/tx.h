@@ -7,8 +7,8 @@
  *
  * Keys. A service has a key space of its own (collection 0), and any number of collections, which
  * are named by ids from tx_new_id(): the parts of something too large for one record, such as the
- * items of a set. Keys of a space or collection are in the order of their bytes. A store may have
- * no collections (tx_has_collections()): there a service keeps all in one record.
+ * items of a set. Keys of a space or collection are in the order of their bytes. What a request has
+ * written it reads and walks itself.
  *
  * Laws. What is published to hot reads is what was put. A change that fails has lost the whole
  * request: its status is to be returned at once. A request that returns another status than
@@ -31,6 +31,13 @@ struct tx_item {
     uint64_t expiry_ms; /* ms since the epoch; 0: never */
 };
 
+/* Names of one space or collection, in order. */
+struct tx_range {
+    struct tx_key from; /* from this name on; an empty one: from the first */
+    struct bytes to;    /* up to this one, which is not in it; empty: to the last */
+    bool reverse;       /* from the last to the first */
+};
+
 struct tx;
 
 struct tx_ops {
@@ -38,10 +45,10 @@ struct tx_ops {
     enum status (*put)(struct tx *tx, struct tx_key key, struct bytes value, uint64_t expiry_ms,
                        uint64_t *revision_r);
     enum status (*remove)(struct tx *tx, struct tx_key key);
-    enum status (*walk)(struct tx *tx, struct tx_key from,
+    enum status (*walk)(struct tx *tx, const struct tx_range *range,
                         bool (*visit)(void *context, struct bytes name, const struct tx_item *item),
                         void *context);
-    void (*show)(struct tx *tx, struct tx_key key, struct bytes view);
+    void (*show)(struct tx *tx, struct tx_key key, struct bytes view); /* optional */
     uint64_t (*new_id)(struct tx *tx);
     enum status (*damaged)(struct tx *tx, const char *what);
 };
@@ -51,7 +58,7 @@ struct tx {
 };
 
 /* STATUS_OK; STATUS_NOT_FOUND: there is none, or it has expired; STATUS_DAMAGED: what is stored
- * there was not written by Strato. A counter's, a flag's and a set's record has the right length.
+ * there was not written by Strato. A counter's and a flag's record has the right length.
  */
 static inline enum status tx_get(struct tx *tx, struct tx_key key, struct tx_item *item_r)
 {
@@ -72,19 +79,20 @@ static inline enum status tx_remove(struct tx *tx, struct tx_key key)
     return tx->ops->remove(tx, key);
 }
 
-static inline bool tx_has_collections(const struct tx *tx)
-{
-    return tx->ops->walk;
-}
-
-/* Visits the keys of a space or collection in order, from this name on (an empty one: from the
- * first), until visit returns false or there are no more. visit may change nothing. STATUS_OK or
- * STATUS_DAMAGED. */
+/* Visits the records of a range in the order of their names, until visit returns false or there are
+ * no more; what has expired is not visited. visit may change nothing, and what it gets is valid
+ * until it returns. STATUS_OK or STATUS_DAMAGED. */
 static inline enum status
-tx_walk(struct tx *tx, struct tx_key from,
+tx_walk(struct tx *tx, const struct tx_range *range,
         bool (*visit)(void *context, struct bytes name, const struct tx_item *item), void *context)
 {
-    return tx->ops->walk(tx, from, visit, context);
+    return tx->ops->walk(tx, range, visit, context);
+}
+
+/* Whether hot reads are shown what tx_show() says; else they find what is put, as it is. */
+static inline bool tx_has_views(const struct tx *tx)
+{
+    return tx->ops->show;
 }
 
 /* Shows hot reads this instead of what was put under a key in this request or was found there; an

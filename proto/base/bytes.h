@@ -28,6 +28,15 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+/* The order of their bytes: below, at or above 0. One that begins with all of the other is larger.
+ */
+static inline int bytes_compare(struct bytes a, struct bytes b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    int order = len ? memcmp(a.data, b.data, len) : 0;
+    return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
 /* A growable buffer; all zero is an empty one. Release it with buffer_free(). */
 struct buffer {
     uint8_t *data;

@@ -110,6 +110,7 @@ struct request {
     struct bytes value; /* value of CacheSet and KVPut, item of SetAdd and SetRemove */
     int64_t number;     /* amount of CounterIncrement; 0 or 1 for FlagSet; KV_GET_PROBE */
     uint64_t expiry_ms; /* CacheSet: when it expires, ms since the epoch; 0 never */
+    bool no_value;      /* nobody wants the reply's value: a store need not make it */
 };
 
 /*

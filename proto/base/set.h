@@ -26,6 +26,15 @@ static inline bool set_next(struct bytes *rest, struct bytes *item_r)
     return true;
 }
 
+/*
+ * A set that is kept item by item has a root in place of its packed items, which begins with an
+ * impossible length, two zero bytes: who meets it asks the store for the items.
+ */
+static inline bool set_is_root(struct bytes value)
+{
+    return value.len >= 2 && value.data[0] == 0 && value.data[1] == 0;
+}
+
 /* The two length bytes that go before an item of len bytes (1 to KEY_MAX). */
 static inline void set_prefix(size_t len, uint8_t prefix[2])
 {

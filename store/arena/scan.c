@@ -109,13 +109,6 @@ static struct sorted *order_of(struct arena_writer *writer, unsigned table)
 
 /* ---- Walking ---- */
 
-static int compare(struct bytes a, struct bytes b)
-{
-    size_t len = a.len < b.len ? a.len : b.len;
-    int order = len ? memcmp(a.data, b.data, len) : 0;
-    return order ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 void arena_seek(struct arena_writer *writer, const struct arena_range *range,
                 struct arena_cursor *cursor_r)
 {
@@ -130,8 +123,8 @@ void arena_seek(struct arena_writer *writer, const struct arena_range *range,
 
 static bool is_beyond(const struct arena_range *range, struct bytes key)
 {
-    return range->reverse ? compare(key, range->from) < 0
-                          : range->to.len > 0 && compare(key, range->to) >= 0;
+    return range->reverse ? bytes_compare(key, range->from) < 0
+                          : range->to.len > 0 && bytes_compare(key, range->to) >= 0;
 }
 
 bool arena_step(const struct arena_writer *writer, struct arena_cursor *cursor, struct bytes *key_r,

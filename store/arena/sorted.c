@@ -84,13 +84,6 @@ static void drop_separator(struct sorted *sorted, struct separator *separator)
 
 /* ---- Keys ---- */
 
-static int compare(struct bytes a, struct bytes b)
-{
-    size_t len = a.len < b.len ? a.len : b.len;
-    int order = len ? memcmp(a.data, b.data, len) : 0;
-    return order ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 static struct bytes bytes_in(const struct separator *separator)
 {
     return (struct bytes){separator->data, separator->len};
@@ -144,7 +137,7 @@ static unsigned find_in_leaf(const struct sorted *sorted, const struct sorted_le
         unsigned middle = (low + high) / 2;
         bool smaller = leaf->heads[middle] < head;
         if (leaf->heads[middle] == head)
-            smaller = compare(sorted->key_of(sorted->context, leaf->refs[middle]), key) < 0;
+            smaller = bytes_compare(sorted->key_of(sorted->context, leaf->refs[middle]), key) < 0;
         if (smaller)
             low = middle + 1;
         else
@@ -162,7 +155,7 @@ static unsigned find_child(const struct inner *inner, struct bytes key)
         unsigned middle = (low + high) / 2;
         bool larger = inner->heads[middle] > head;
         if (inner->heads[middle] == head)
-            larger = compare(bytes_in(inner->separators[middle]), key) > 0;
+            larger = bytes_compare(bytes_in(inner->separators[middle]), key) > 0;
         if (larger)
             high = middle;
         else
@@ -191,7 +184,8 @@ static struct sorted_leaf *descend(const struct sorted *sorted, struct bytes key
 static bool holds(const struct sorted *sorted, const struct sorted_leaf *leaf, unsigned at,
                   struct bytes key)
 {
-    return at < leaf->count && compare(sorted->key_of(sorted->context, leaf->refs[at]), key) == 0;
+    return at < leaf->count &&
+           bytes_compare(sorted->key_of(sorted->context, leaf->refs[at]), key) == 0;
 }
 
 /* ---- Filling nodes ---- */

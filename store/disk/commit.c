@@ -138,7 +138,7 @@ static enum status carry_out_one(struct engine *engine, struct batch_entry *entr
 {
     struct work *work = &engine->work;
     struct disk_tx tx;
-    struct call call = {&tx.tx, request, &engine->limits, &engine->items};
+    struct call call = {&tx.tx, request, &engine->limits, &engine->items, {0}};
     bool changed = work->changed;
     disk_tx_write(&tx, work, &engine->batch, entry);
     work->changed = false;

@@ -65,7 +65,7 @@ static struct reply read_commit(struct engine *engine, const struct request *req
                                 struct disk_tx *tx_r)
 {
     struct reply reply;
-    struct call call = {&tx_r->tx, request, &engine->limits, &engine->items};
+    struct call call = {&tx_r->tx, request, &engine->limits, &engine->items, {0}};
     engine->view = engine_read(engine);
     disk_tx_read(tx_r, &engine->view);
     (void)!call_carry_out(&call, &reply);

@@ -271,62 +271,129 @@ enum status record_reclaim(struct work *work, unsigned limit, unsigned *count_r)
 
 /* ---- Collections ---- */
 
-/* Visits what stands at the cursor and behind it, as long as it is of this collection. */
-static enum status
-visit_parts(const struct work *work, MDB_cursor *cursor, struct key *from, uint64_t id,
-            bool (*visit)(void *context, struct bytes name, const struct tx_item *item),
-            void *context)
+struct walk {
+    const struct work *work;
+    enum service service;
+    enum table table;
+    size_t before;       /* bytes of a key before the name */
+    struct key from, to; /* empty: none */
+    bool reverse;
+};
+
+static void begin_walk(const struct work *work, const struct tx_range *range, struct walk *walk_r)
 {
-    static const struct tx_item nothing;
-    MDB_val key = key_val(from), value;
-    int code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    for (uint64_t number = 1; code == MDB_SUCCESS && leading_number(key) == id; number++) {
-        struct bytes name = {(const uint8_t *)key.mv_data + sizeof id, key.mv_size - sizeof id};
-        if (name.len < 1 || name.len > KEY_MAX)
-            return env_damaged(work->env, "a collection has a part with a name of %zu bytes",
-                               name.len);
-        if (!visit(context, name, &nothing))
+    const struct tx_key *from = &range->from;
+    bool parts = from->collection != 0;
+    *walk_r = (struct walk){.work = work,
+                            .service = from->service,
+                            .table = parts ? TABLE_ITEM : (enum table)from->service,
+                            .before = parts ? sizeof from->collection : 0,
+                            .reverse = range->reverse};
+    if (parts) {
+        part_key(from->collection, from->name, &walk_r->from);
+        part_key(range->to.len ? from->collection : from->collection + 1, range->to, &walk_r->to);
+        return;
+    }
+    walk_r->from.len = from->name.len;
+    walk_r->to.len = range->to.len;
+    if (from->name.len > 0)
+        memcpy(walk_r->from.data, from->name.data, from->name.len);
+    if (range->to.len > 0)
+        memcpy(walk_r->to.data, range->to.data, range->to.len);
+}
+
+static int first_of(const struct walk *walk, MDB_cursor *cursor, MDB_val *key_r, MDB_val *value_r)
+{
+    const struct key *edge = walk->reverse ? &walk->to : &walk->from;
+    *key_r = key_val(edge);
+    if (edge->len == 0)
+        return mdb_cursor_get(cursor, key_r, value_r, walk->reverse ? MDB_LAST : MDB_FIRST);
+    int code = mdb_cursor_get(cursor, key_r, value_r, MDB_SET_RANGE);
+    if (!walk->reverse || (code != MDB_SUCCESS && code != MDB_NOTFOUND))
+        return code;
+    return mdb_cursor_get(cursor, key_r, value_r, code == MDB_SUCCESS ? MDB_PREV : MDB_LAST);
+}
+
+static bool is_inside(const struct walk *walk, MDB_val key)
+{
+    const struct bytes at = {key.mv_data, key.mv_size};
+    const struct bytes from = {walk->from.data, walk->from.len}, to = {walk->to.data, walk->to.len};
+    return walk->reverse ? bytes_compare(at, from) >= 0 : to.len == 0 || bytes_compare(at, to) < 0;
+}
+
+/* STATUS_OK: it is to be visited; STATUS_NOT_FOUND: it has expired; STATUS_DAMAGED. */
+static enum status look_at(const struct walk *walk, MDB_val key, MDB_val value,
+                           struct bytes *name_r, struct tx_item *item_r)
+{
+    struct record record = {.value = {value.mv_data, value.mv_size}};
+    *name_r =
+        (struct bytes){(const uint8_t *)key.mv_data + walk->before, key.mv_size - walk->before};
+    if (name_r->len < 1 || name_r->len > KEY_MAX)
+        return env_damaged(walk->work->env, "a record or part has a name of %zu bytes",
+                           name_r->len);
+    if (walk->before == 0 && !parse(walk->service, value, &record))
+        return env_damaged(walk->work->env, "a record of %zu bytes in %s is none that Strato wrote",
+                           value.mv_size, service_name(walk->service));
+    *item_r = (struct tx_item){record.value, record.revision, record.expiry_ms};
+    return expired(&record, walk->work->now_ms) ? STATUS_NOT_FOUND : STATUS_OK;
+}
+
+static enum status visit_range(const struct walk *walk, MDB_cursor *cursor,
+                               bool (*visit)(void *context, struct bytes name,
+                                             const struct tx_item *item),
+                               void *context)
+{
+    MDB_val key, value;
+    struct bytes name;
+    struct tx_item item;
+    int code = first_of(walk, cursor, &key, &value);
+    for (uint64_t number = 1; code == MDB_SUCCESS && is_inside(walk, key); number++) {
+        enum status status = look_at(walk, key, value, &name, &item);
+        if (status == STATUS_DAMAGED)
+            return status;
+        if (status == STATUS_OK && !visit(context, name, &item))
             return STATUS_OK;
         if (number % STEPS == 0)
             run_child_beat(clock_ms());
-        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+        code = mdb_cursor_get(cursor, &key, &value, walk->reverse ? MDB_PREV : MDB_NEXT);
     }
-    enum status status = env_status(work->env, code, "read");
+    enum status status = env_status(walk->work->env, code, "read");
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
-enum status record_walk_parts(const struct work *work, uint64_t id, struct bytes from,
-                              bool (*visit)(void *context, struct bytes name,
-                                            const struct tx_item *item),
-                              void *context)
+enum status record_walk(const struct work *work, const struct tx_range *range,
+                        bool (*visit)(void *context, struct bytes name, const struct tx_item *item),
+                        void *context)
 {
     MDB_cursor *cursor;
-    struct key key;
-    part_key(id, from, &key);
-    int code = mdb_cursor_open(work->txn, work->env->tables[TABLE_ITEM], &cursor);
+    struct walk walk;
+    begin_walk(work, range, &walk);
+    int code = mdb_cursor_open(work->txn, work->env->tables[walk.table], &cursor);
     if (code != MDB_SUCCESS)
         return env_status(work->env, code, "read");
-    enum status status = visit_parts(work, cursor, &key, id, visit, context);
+    enum status status = visit_range(&walk, cursor, visit, context);
     mdb_cursor_close(cursor);
     return status;
 }
 
-enum status record_get_part(const struct work *work, uint64_t id, struct bytes name)
+enum status record_get_part(const struct work *work, uint64_t id, struct bytes name,
+                            struct bytes *value_r)
 {
     struct key key;
-    MDB_val value;
+    MDB_val value = {0};
     part_key(id, name, &key);
     MDB_val at = key_val(&key);
     int code = mdb_get(work->txn, work->env->tables[TABLE_ITEM], &at, &value);
+    *value_r = (struct bytes){value.mv_data, value.mv_size};
     return env_status(work->env, code, "read");
 }
 
-enum status record_put_part(struct work *work, uint64_t id, struct bytes name)
+enum status record_put_part(struct work *work, uint64_t id, struct bytes name, struct bytes value)
 {
     struct key key;
     part_key(id, name, &key);
     work->changed = true;
-    return put(work, TABLE_ITEM, key_val(&key), (MDB_val){0});
+    return put(work, TABLE_ITEM, key_val(&key), env_val(value));
 }
 
 enum status record_remove_part(struct work *work, uint64_t id, struct bytes name)

@@ -3,7 +3,7 @@
  *
  *     cache, counter, flag, kv   key -> header, value (as in the arena: a counter is eight bytes)
  *     set      key -> header, struct set_root
- *     item     id of the set (8 bytes, big-endian), item -> nothing
+ *     item     id of the set (8 bytes, big-endian), item -> nothing (a value for others than sets)
  *     expiry   time in ms (8 bytes, big-endian), service (1 byte), key -> nothing
  *     meta     "STRATO-DISK" -> format; "state" -> struct state; "channel" + number: channels.h
  *
@@ -70,15 +70,16 @@ uint64_t record_next_expiry(const struct work *work);
 /* Whether a root can be one. */
 bool record_root_is_sane(const struct set_root *root);
 
-/* The parts of collections have a name and nothing else yet. Visits those of a collection in order,
- * from a name on, until visit returns false. STATUS_OK or STATUS_DAMAGED. */
-enum status record_walk_parts(const struct work *work, uint64_t id, struct bytes from,
-                              bool (*visit)(void *context, struct bytes name,
-                                            const struct tx_item *item),
-                              void *context) MUST_CHECK;
+/* See tx_walk(). STATUS_OK or STATUS_DAMAGED. */
+enum status record_walk(const struct work *work, const struct tx_range *range,
+                        bool (*visit)(void *context, struct bytes name, const struct tx_item *item),
+                        void *context) MUST_CHECK;
+/* The parts of collections: a name and a value, without revision and expiry. */
 /* STATUS_OK; STATUS_NOT_FOUND; STATUS_FULL and STATUS_DAMAGED as above. */
-enum status record_get_part(const struct work *work, uint64_t id, struct bytes name) MUST_CHECK;
-enum status record_put_part(struct work *work, uint64_t id, struct bytes name) MUST_CHECK;
+enum status record_get_part(const struct work *work, uint64_t id, struct bytes name,
+                            struct bytes *value_r) MUST_CHECK;
+enum status record_put_part(struct work *work, uint64_t id, struct bytes name,
+                            struct bytes value) MUST_CHECK;
 enum status record_remove_part(struct work *work, uint64_t id, struct bytes name) MUST_CHECK;
 
 /* What makes no sense is made anew from the records, which takes its time. */

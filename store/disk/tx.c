@@ -19,7 +19,7 @@ static enum status get(struct tx *tx, struct tx_key key, struct tx_item *item_r)
     struct record record;
     *item_r = (struct tx_item){0};
     if (key.collection != 0)
-        return record_get_part(self->work, key.collection, key.name);
+        return record_get_part(self->work, key.collection, key.name, &item_r->value);
     enum status status = record_get(self->work, key.service, key.name, &record);
     if (status != STATUS_OK)
         return status;
@@ -36,7 +36,7 @@ static enum status put(struct tx *tx, struct tx_key key, struct bytes value, uin
     struct disk_tx *self = disk_tx(tx);
     *revision_r = 0;
     if (key.collection != 0)
-        return record_put_part(self->work, key.collection, key.name);
+        return record_put_part(self->work, key.collection, key.name, value);
     enum status status =
         record_put(self->work, key.service, key.name, value, expiry_ms, revision_r);
     if (status == STATUS_OK)
@@ -57,12 +57,11 @@ static enum status take_away(struct tx *tx, struct tx_key key)
     return status;
 }
 
-/* Only collections can be walked yet. */
-static enum status walk(struct tx *tx, struct tx_key from,
+static enum status walk(struct tx *tx, const struct tx_range *range,
                         bool (*visit)(void *context, struct bytes name, const struct tx_item *item),
                         void *context)
 {
-    return record_walk_parts(disk_tx(tx)->work, from.collection, from.name, visit, context);
+    return record_walk(disk_tx(tx)->work, range, visit, context);
 }
 
 static void show(struct tx *tx, struct tx_key key, struct bytes view)

@@ -23,6 +23,8 @@ enum status call_carry_out(struct call *call, struct reply *reply_r)
 {
     *reply_r = (struct reply){0};
     enum status status = means_of[call->request->op](call, reply_r);
+    if (call->request->no_value)
+        reply_r->value = (struct bytes){0};
     if (status != STATUS_OK)
         *reply_r = (struct reply){.status = status};
     return status;

@@ -16,6 +16,7 @@ struct call {
     const struct request *request;
     const struct call_limits *limits;
     struct buffer *scratch; /* the service's, to make a value in; the reply may borrow it */
+    uint8_t record[32];     /* likewise, to make a small record in that is put */
 };
 
 /* The key of the request in its service's own space. */

@@ -246,7 +246,8 @@ static void test_a_large_set_is_changed_in_place(void **state)
     struct set_root root = {.id = 7, .items = ITEMS, .packed = ITEMS * 17ull};
     for (int i = 0; i < ITEMS; i++) {
         snprintf(item, sizeof item, "item-%010d", i * 7919 % ITEMS);
-        assert_int_equal(record_put_part(&work, root.id, bytes_of(item)), STATUS_OK);
+        assert_int_equal(record_put_part(&work, root.id, bytes_of(item), (struct bytes){0}),
+                         STATUS_OK);
     }
     assert_int_equal(record_put(&disk->engine->work, SERVICE_SET, bytes_of("s"),
                                 (struct bytes){(uint8_t *)&root, sizeof root}, 0, &revision),

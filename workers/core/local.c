@@ -4,6 +4,7 @@
  * It never waits and never writes; whatever it cannot answer for sure goes to the store.
  */
 #include "proto/base/clock.h"
+#include "proto/base/set.h"
 #include "workers/core/internal.h"
 
 /* What it means that an arena has no record of a key, by the backend it belongs to. */
@@ -54,8 +55,11 @@ static enum status found(struct core_store *store, enum service service,
         return found_counter(record->value, reply);
     case OP_HOLDS_FLAG:
         return found_flag(record->value, reply);
-    case OP_HOLDS_VALUE:
     case OP_HOLDS_ITEMS:
+        if (set_is_root(record->value))
+            return STATUS_RETRY;
+        break;
+    case OP_HOLDS_VALUE:
         break;
     }
     reply->value = record->value;

@@ -56,7 +56,8 @@ static void fill(struct channel_submission *slot, const struct core_call *call)
     slot->value_len = (uint32_t)value.len;
     slot->key_len = (uint16_t)request->key.len;
     slot->op = (uint8_t)call->state.op;
-    slot->flags = call->state.bulk_id ? CHANNEL_BULK : 0;
+    slot->flags = (uint8_t)((call->state.bulk_id ? CHANNEL_BULK : 0) |
+                            (call->status_only ? CHANNEL_NO_VALUE : 0));
     uint8_t *payload = slot->payload;
     if (channel_is_long(call->state.op, request->namespace))
         payload = channel_worker_lengthen(&call->state.store->channel, slot, call->state.op,

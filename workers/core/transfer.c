@@ -174,7 +174,7 @@ static void fill_hello(const struct transfer *transfer, Strato__Control__Hello *
     static char release[] = STRATO_VERSION;
     hello->link_version = LINK_VERSION;
     hello->channel_version = CHANNEL_VERSION_SHORT; /* as every store knows; slots say more */
-    hello->arena_version = ARENA_VERSION_FIRST; /* a store of release 0.2.0 takes no other */
+    hello->arena_version = ARENA_VERSION_FIRST;     /* a store of release 0.2.0 takes no other */
     hello->name = (char *)(uintptr_t)transfer->name;
     hello->channel = transfer->channel_number;
     hello->release = release;

@@ -5,60 +5,49 @@
 
 #include "proto/base/set.h"
 
-enum status packed_get(struct call *call, struct reply *reply)
-{
-    enum status status = call_answer_value(call, reply);
-    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
-}
-
-/* Where the item stands in the packed items, its length bytes included. */
-static bool find(struct bytes items, struct bytes item, struct bytes *at_r)
+/* Where the item stands, its length bytes included; an empty view at the end if it is not there. */
+static struct bytes find(struct bytes items, struct bytes item)
 {
     struct bytes rest = items, next;
     while (set_next(&rest, &next))
-        if (bytes_equal(next, item)) {
-            *at_r = (struct bytes){next.data - 2, next.len + 2};
-            return true;
-        }
-    return false;
+        if (bytes_equal(next, item))
+            return (struct bytes){next.data - 2, next.len + 2};
+    return (struct bytes){items.data + items.len, 0};
 }
 
-/* Stores what scratch holds as the set, and answers with it. */
-static enum status put(struct call *call, struct reply *reply)
+bool packed_has(struct bytes items, struct bytes item)
 {
-    reply->value = buffer_bytes(call->scratch);
-    if (reply->value.len > 0)
-        return tx_put(call->tx, call_key(call), reply->value, 0, &reply->revision);
-    reply->revision = 0;
-    return tx_remove(call->tx, call_key(call));
+    return find(items, item).len > 0;
 }
 
-enum status packed_add(struct call *call, struct reply *reply)
+bool packed_is_outgrown(struct bytes items, size_t len)
 {
-    struct bytes item = call->request->value, at;
+    struct bytes next;
+    unsigned count = 0;
+    if (items.len + 2 + len <= PACKED_MAX)
+        return false;
+    while (count <= PACKED_ITEMS_MAX && set_next(&items, &next))
+        count++;
+    return count <= PACKED_ITEMS_MAX;
+}
+
+struct bytes packed_with(struct bytes items, struct bytes item, struct buffer *buffer)
+{
     uint8_t prefix[2];
-    enum status status = packed_get(call, reply);
-    if (status != STATUS_OK || find(reply->value, item, &at))
-        return status;
-    if (reply->value.len + sizeof prefix + item.len > call->limits->max_set)
-        return STATUS_TOO_LARGE;
     set_prefix(item.len, prefix);
-    call->scratch->len = 0;
-    buffer_append(call->scratch, reply->value.data, reply->value.len);
-    buffer_append(call->scratch, prefix, sizeof prefix);
-    buffer_append(call->scratch, item.data, item.len);
-    return put(call, reply);
+    buffer->len = 0;
+    buffer_append(buffer, items.data, items.len);
+    buffer_append(buffer, prefix, sizeof prefix);
+    buffer_append(buffer, item.data, item.len);
+    return buffer_bytes(buffer);
 }
 
-enum status packed_remove(struct call *call, struct reply *reply)
+struct bytes packed_without(struct bytes items, struct bytes item, struct buffer *buffer)
 {
-    struct bytes at;
-    enum status status = packed_get(call, reply);
-    if (status != STATUS_OK || !find(reply->value, call->request->value, &at))
-        return status;
-    size_t before = (size_t)(at.data - reply->value.data);
-    call->scratch->len = 0;
-    buffer_append(call->scratch, reply->value.data, before);
-    buffer_append(call->scratch, at.data + at.len, reply->value.len - before - at.len);
-    return put(call, reply);
+    struct bytes at = find(items, item);
+    size_t before = (size_t)(at.data - items.data);
+    buffer->len = 0;
+    buffer_append(buffer, items.data, before);
+    buffer_append(buffer, at.data + at.len, items.len - before - at.len);
+    return buffer_bytes(buffer);
 }
