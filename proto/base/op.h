@@ -15,7 +15,7 @@
 #include "proto/base/status.h"
 
 enum service {
-#define SERVICE(number, symbol, name, holds, absent, rpc, help) SERVICE_##symbol = (number),
+#define SERVICE(number, symbol, name, holds, absent, rpc, format, help) SERVICE_##symbol = (number),
 #include "proto/api/operations.def"
     SERVICE_COUNT
 };
@@ -73,6 +73,7 @@ struct service_info {
     enum op_holds holds;
     enum status absent; /* of a read that finds no record */
     enum op read;       /* answers with all that is stored under a key */
+    uint32_t format;    /* the newest storage format of its records */
 };
 
 extern const struct op_info op_rows[OP_COUNT];

@@ -47,7 +47,7 @@ const struct conf_key conf_keys[CONF_KEY_COUNT] = {
     {"strato", "include", CONF_INCLUDE, 0, 0, NULL, NULL, 0, 0, "conf.d/*.ini",
      "more files, relative to this one; read after it, by name, the later one overrides"},
 
-#define SERVICE(number, symbol, name, holds, absent, rpc, help)                                    \
+#define SERVICE(number, symbol, name, holds, absent, rpc, format, help)                                    \
     {"services", name, CONF_SERVICE, 0, AT(services[number]), NULL, NULL, 0, 0, "memory", help},
 #include "proto/api/operations.def"
 

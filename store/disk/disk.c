@@ -12,6 +12,7 @@
 #include "proto/channel/channel.h"
 #include "proto/run/epoch.h"
 #include "store/disk/engine.h"
+#include "store/disk/steps.h"
 #include "store/figures.h"
 
 enum {
@@ -232,13 +233,22 @@ static void report(struct engine *engine, uint64_t start_ns)
     unsigned long long records = 0;
     struct work work = engine_read(engine);
     for (int i = 0; i < SERVICE_COUNT; i++) {
-        MDB_stat table;
-        env_must(&engine->env, mdb_stat(work.txn, engine->env.tables[i], &table), "read");
+        MDB_stat table = {0};
+        if (engine->env.tables[i] != 0)
+            env_must(&engine->env, mdb_stat(work.txn, engine->env.tables[i], &table), "read");
         records += table.ms_entries;
     }
     engine_stop_reading(engine);
     log_info("%s has %llu records, sync = %s, opened in %llu ms", engine->env.path, records,
              promises[engine->env.sync], (unsigned long long)(clock_ns() - start_ns) / 1000000);
+}
+
+static void take_steps(struct engine *engine)
+{
+    uint32_t newest[SERVICE_COUNT];
+    for (enum service service = 0; service < SERVICE_COUNT; service++)
+        newest[service] = service_info(service)->format;
+    steps_take(engine, newest, service_steps);
 }
 
 static struct engine *open_engine(const struct run_child *child,
@@ -257,6 +267,7 @@ static struct engine *open_engine(const struct run_child *child,
     record_load_state(&work, &engine->state);
     engine->committed = engine->state;
     engine->channels = channels_open(&work, engine->channel_count);
+    take_steps(engine);
     engine->snapshot = snapshot_open(&engine->env);
     open_arena(engine);
     report(engine, start);

@@ -22,14 +22,7 @@
 #include "proto/base/coverage.h"
 #include "proto/run/run.h"
 #include "store/disk/flush.h"
-
-static const char magic[] = "STRATO-DISK";
-
-static const char *const table_names[TABLE_COUNT] = {
-    [SERVICE_CACHE] = "cache", [SERVICE_COUNTER] = "counter", [SERVICE_FLAG] = "flag",
-    [SERVICE_KV] = "kv",       [SERVICE_SET] = "set",         [TABLE_ITEM] = "item",
-    [TABLE_EXPIRY] = "expiry", [TABLE_META] = "meta",
-};
+#include "store/disk/tables.h"
 
 enum {
     MISSING_MAX = 256, /* pages */
@@ -73,8 +66,7 @@ enum status env_damaged(struct env *env, const char *format, ...)
     return STATUS_DAMAGED;
 }
 
-/* No room: for the write, the map, the disk, a quota, or the process's file size limit. */
-static bool is_room(int code)
+bool env_is_room(int code)
 {
     return code == MDB_MAP_FULL || code == MDB_TXN_FULL || code == ENOSPC || code == EDQUOT ||
            code == EFBIG;
@@ -82,7 +74,7 @@ static bool is_room(int code)
 
 enum status env_status(struct env *env, int code, const char *what)
 {
-    if (is_room(code))
+    if (env_is_room(code))
         return STATUS_FULL;
     switch (code) {
     case MDB_SUCCESS:
@@ -125,9 +117,9 @@ int env_begin_read(struct env *env, MDB_txn **txn_r)
 /* Lack of room, of descriptors and the like may pass: then it is worth another start. */
 _Noreturn static void cannot(const char *what, const char *path, int error)
 {
-    bool passes = is_room(error) || error == EMFILE || error == ENFILE || error == ENOMEM;
+    bool passes = env_is_room(error) || error == EMFILE || error == ENFILE || error == ENOMEM;
     run_child_fail(passes ? RUN_EXIT_FAILURE : RUN_EXIT_CONFIG, "cannot %s %s: %s", what, path,
-                   is_room(error) ? "no space left there" : strerror(error));
+                   env_is_room(error) ? "no space left there" : strerror(error));
 }
 
 bool env_sync_directory(const char *path)
@@ -224,7 +216,7 @@ _Noreturn static void refuse(const struct env *env, int code)
 {
     const char *why = mdb_strerror(code);
     bool for_good = true;
-    if (is_room(code))
+    if (env_is_room(code))
         run_child_fail(RUN_EXIT_FAILURE, "no space left for the database in %s", env->path);
     if (code == MDB_INVALID)
         why = "data.mdb is not a database";
@@ -238,7 +230,7 @@ _Noreturn static void refuse(const struct env *env, int code)
                    "cannot open the database in %s: %s", env->path, why);
 }
 
-static void check_open(const struct env *env, int code)
+void env_check_open(const struct env *env, int code)
 {
     if (code != MDB_SUCCESS)
         refuse(env, code);
@@ -280,7 +272,7 @@ static void reserve_data_file(const struct env *env)
     bool failed = info.st_size == 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, NEW_SIZE) != 0;
     int error = failed ? errno : 0;
     close(fd);
-    if (is_room(error))
+    if (env_is_room(error))
         cannot("reserve room for", path, error);
 }
 
@@ -383,78 +375,18 @@ static void map(struct env *env, const struct conf *conf)
     MDB_envinfo info;
     if (conf->disk_sync != SYNC_COMMIT)
         flags |= MDB_NOSYNC;
-    check_open(env, mdb_env_create(&env->lmdb));
-    check_open(env, mdb_env_set_maxdbs(env->lmdb, TABLE_COUNT));
-    check_open(env, mdb_env_set_maxreaders(env->lmdb, READERS_MAX));
-    check_open(env, mdb_env_set_mapsize(env->lmdb, map_size(env, conf)));
-    check_open(env, mdb_env_open(env->lmdb, env->path, flags, 0600));
-    check_open(env, mdb_env_get_fd(env->lmdb, &env->data_fd));
-    check_open(env, mdb_env_stat(env->lmdb, &stat));
-    check_open(env, mdb_env_info(env->lmdb, &info));
+    env_check_open(env, mdb_env_create(&env->lmdb));
+    env_check_open(env, mdb_env_set_maxdbs(env->lmdb, TABLE_COUNT));
+    env_check_open(env, mdb_env_set_maxreaders(env->lmdb, READERS_MAX));
+    env_check_open(env, mdb_env_set_mapsize(env->lmdb, map_size(env, conf)));
+    env_check_open(env, mdb_env_open(env->lmdb, env->path, flags, 0600));
+    env_check_open(env, mdb_env_get_fd(env->lmdb, &env->data_fd));
+    env_check_open(env, mdb_env_stat(env->lmdb, &stat));
+    env_check_open(env, mdb_env_info(env->lmdb, &info));
     env->page_size = stat.ms_psize;
     env->pages_max = info.me_mapsize / stat.ms_psize;
     complete_file(env);
     readers_clear(&env->readers, env->lmdb);
-}
-
-/* Whether the main table has nothing in it: new, or its first start was cut off. */
-static bool is_empty(MDB_txn *txn)
-{
-    MDB_dbi main_table;
-    MDB_stat stat;
-    return mdb_dbi_open(txn, NULL, 0, &main_table) == MDB_SUCCESS &&
-           mdb_stat(txn, main_table, &stat) == MDB_SUCCESS && stat.ms_entries == 0;
-}
-
-static void check_format(const struct env *env, MDB_txn *txn)
-{
-    MDB_val key = {sizeof magic - 1, (void *)(uintptr_t)magic}, value;
-    uint32_t format;
-    int code = mdb_get(txn, env->tables[TABLE_META], &key, &value);
-    if (code != MDB_SUCCESS || value.mv_size != sizeof format)
-        run_child_fail(RUN_EXIT_CONFIG, "the database in %s is not one of Strato", env->path);
-    memcpy(&format, value.mv_data, sizeof format);
-    if (format != ENV_FORMAT)
-        run_child_fail(RUN_EXIT_CONFIG,
-                       "the database in %s has format %u, this program knows format %d", env->path,
-                       format, ENV_FORMAT);
-}
-
-static void open_tables(struct env *env, MDB_txn *txn, unsigned flags)
-{
-    for (int i = 0; i < TABLE_COUNT; i++) {
-        int code = mdb_dbi_open(txn, table_names[i], flags, &env->tables[i]);
-        if (code == MDB_NOTFOUND || code == MDB_INCOMPATIBLE)
-            run_child_fail(RUN_EXIT_CONFIG, "the database in %s is not one of Strato", env->path);
-        check_open(env, code);
-    }
-}
-
-static void lay_out(struct env *env)
-{
-    MDB_txn *txn;
-    uint32_t format = ENV_FORMAT;
-    MDB_val key = {sizeof magic - 1, (void *)(uintptr_t)magic}, value = {sizeof format, &format};
-    check_open(env, mdb_txn_begin(env->lmdb, NULL, 0, &txn));
-    open_tables(env, txn, MDB_CREATE);
-    check_open(env, mdb_put(txn, env->tables[TABLE_META], &key, &value, 0));
-    check_open(env, mdb_txn_commit(txn));
-    check_open(env, mdb_env_sync(env->lmdb, 1));
-    log_info("made a database in %s", env->path);
-}
-
-static void take_tables(struct env *env)
-{
-    MDB_txn *txn;
-    check_open(env, env_begin_read(env, &txn));
-    bool empty = is_empty(txn);
-    if (!empty) {
-        open_tables(env, txn, 0);
-        check_format(env, txn);
-    }
-    check_open(env, mdb_txn_commit(txn)); /* an abort would close the tables again */
-    if (empty)
-        lay_out(env);
 }
 
 void env_open(struct env *env, const struct conf *conf)
@@ -471,7 +403,7 @@ void env_open(struct env *env, const struct conf *conf)
         check_file(env);
     reserve_data_file(env);
     map(env, conf);
-    take_tables(env);
+    tables_open(env);
     if (!found && !env_sync_directory(env->path)) /* else nothing in it can be promised */
         run_child_fail(RUN_EXIT_FAILURE, "cannot sync %s: %s", env->path, strerror(errno));
     env->flush = flush_open(env, conf);

@@ -15,7 +15,7 @@
 #include "proto/conf/conf.h"
 #include "store/disk/readers.h"
 
-/* The database's tables. The first five are the services, by number. */
+/* The database's tables. The first ones are the services, by number. */
 enum table {
     TABLE_ITEM = SERVICE_COUNT, /* the items of sets */
     TABLE_EXPIRY,               /* what expires, in the order of its time */
@@ -24,7 +24,8 @@ enum table {
 };
 
 enum {
-    ENV_FORMAT = 1,     /* of everything in the database */
+    FORMAT_FIRST = 1,   /* of everything in the database: all of it is as release 0.2.0 knows it */
+    FORMAT_NEWEST = 2,  /* see formats.h */
     ENV_PATH_MAX = 600, /* of a file in the data directory, with its NUL */
 };
 
@@ -32,8 +33,8 @@ struct flush;
 
 struct env {
     MDB_env *lmdb;
-    MDB_dbi tables[TABLE_COUNT];
-    char path[CONF_TEXT_MAX]; /* the data directory; absolute */
+    MDB_dbi tables[TABLE_COUNT]; /* 0: there is none, for want of room */
+    char path[CONF_TEXT_MAX];    /* the data directory; absolute */
     enum sync_mode sync;
     size_t page_size;
     uint64_t pages_max; /* pages of the map */
@@ -67,6 +68,11 @@ bool env_sync_directory(const char *path);
  * process at once: what was not answered is carried out by its successor.
  */
 enum status env_status(struct env *env, int code, const char *what) MUST_CHECK;
+/* Whether it says no room: for the write, in the map, on the disk, by a quota or the process's file
+ * size limit. */
+bool env_is_room(int code);
+/* When the database is opened: ends the process through run_child_fail() unless it is a success. */
+void env_check_open(const struct env *env, int code);
 /* Counts and logs (at most once a second) something that Strato cannot have written. Returns
  * STATUS_DAMAGED. */
 enum status env_damaged(struct env *env, const char *format, ...) MUST_CHECK

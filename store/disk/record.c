@@ -112,6 +112,8 @@ static enum status look_up(const struct work *work, enum service service, struct
 {
     MDB_val at = env_val(key), value;
     *record_r = (struct record){0};
+    if (work->env->tables[service] == 0)
+        return STATUS_NOT_FOUND;
     int code = mdb_get(work->txn, work->env->tables[service], &at, &value);
     enum status status = env_status(work->env, code, "read");
     if (status == STATUS_OK && !parse(service, value, record_r))
@@ -171,6 +173,8 @@ enum status record_put(struct work *work, enum service service, struct bytes key
 {
     struct record old = {0};
     work->changed = true;
+    if (work->env->tables[service] == 0)
+        return STATUS_FULL;
     if (look_up(work, service, key, &old) != STATUS_OK)
         old = (struct record){0};
     if (old.revision > work->state->revision) /* a key's revisions grow, whatever state has lost */
@@ -418,7 +422,8 @@ static void survey(const struct work *work, enum service service, struct state *
     MDB_val key, value;
     struct record record;
     uint64_t number = 0;
-    if (mdb_cursor_open(work->txn, work->env->tables[service], &cursor) != MDB_SUCCESS)
+    if (work->env->tables[service] == 0 ||
+        mdb_cursor_open(work->txn, work->env->tables[service], &cursor) != MDB_SUCCESS)
         return;
     while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
         struct set_root root = {0};

@@ -5,7 +5,7 @@
  *     set      key -> header, struct set_root
  *     item     id of the set (8 bytes, big-endian), item -> nothing (a value for others than sets)
  *     expiry   time in ms (8 bytes, big-endian), service (1 byte), key -> nothing
- *     meta     "STRATO-DISK" -> format; "state" -> struct state; "channel" + number: channels.h
+ *     meta     formats: formats.h; "state" -> struct state; "channel" + number: channels.h
  *
  * All numbers little-endian but where their order as keys counts.
  */

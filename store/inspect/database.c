@@ -13,6 +13,7 @@
 
 #include "proto/base/clock.h"
 #include "store/disk/format.h"
+#include "store/disk/formats.h"
 #include "store/disk/record.h"
 #include "store/inspect/inspect.h"
 #include "store/inspect/pages.h"
@@ -147,9 +148,8 @@ static void show_tables(struct database *database)
         if (database->options->check)
             check_table(database, table, row);
     }
+    /* One of a service may be missing: the release that wrote it had none. */
     static const char *const others[] = {"item", "expiry", "meta"};
-    for (int i = 0; i < SERVICE_COUNT; i++)
-        need_table(database, service_name((enum service)i));
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         need_table(database, others[i]);
 }
@@ -191,7 +191,7 @@ static void show_file(struct database *database)
 
 struct meta {
     struct database *database;
-    json_t *channels, *results;
+    json_t *channels, *results, *formats;
     unsigned count;
 };
 
@@ -245,6 +245,42 @@ static void show_channel(const struct meta *meta, uint32_t channel, const uint8_
     show_results(meta, channel, entry.first, value + sizeof entry, count);
 }
 
+/* The number of a service, or of all of it. */
+static void show_format(const struct meta *meta, struct bytes what, const uint8_t *value,
+                        size_t len)
+{
+    struct format_entry entry;
+    struct report *report = meta->database->report;
+    json_t *row = show_row(meta->formats);
+    char text[TABLE_NAME_MAX];
+    snprintf(text, sizeof text, "%.*s", (int)what.len, (const char *)what.data);
+    show_bytes(row, "of", what, KEY_MAX);
+    if (len < sizeof entry) {
+        report_trouble(report, "a format's entry is cut short");
+        return;
+    }
+    memcpy(&entry, value, sizeof entry);
+    size_t release = strnlen(entry.release, sizeof entry.release);
+    unsigned service = inspect_service(text);
+    show_number(row, "format", entry.number);
+    show_bytes(row, "written by release", (struct bytes){(uint8_t *)entry.release, release}, 64);
+    if (len > sizeof entry)
+        show_bytes(row, "brought to the next up to",
+                   (struct bytes){value + sizeof entry, len - sizeof entry}, KEY_MAX);
+    if (service < SERVICE_COUNT && entry.number > service_info((enum service)service)->format)
+        report_trouble(report, "%s has format %u; this program knows formats up to %u", text,
+                       entry.number, service_info((enum service)service)->format);
+}
+
+static bool has_prefix(struct bytes key, const char *prefix, struct bytes *behind_r)
+{
+    size_t len = strlen(prefix);
+    if (key.len < len || memcmp(key.data, prefix, len) != 0)
+        return false;
+    *behind_r = (struct bytes){key.data + len, key.len - len};
+    return true;
+}
+
 static bool show_meta_item(void *context, const struct pages_item *item)
 {
     struct meta *meta = context;
@@ -253,6 +289,7 @@ static bool show_meta_item(void *context, const struct pages_item *item)
     const uint8_t *value = take_value(meta->database, item, &len);
     uint32_t number;
     struct state state;
+    struct bytes what = bytes_of("all");
     if (meta->count++ == META_MAX) {
         report_trouble(report, "table meta: there are more than %d entries", META_MAX);
         return false;
@@ -260,8 +297,12 @@ static bool show_meta_item(void *context, const struct pages_item *item)
     if (bytes_equal(item->key, bytes_of("STRATO-DISK")) && len == sizeof number) {
         memcpy(&number, value, sizeof number);
         show_number(report->root, "format", number);
-        if (number != ENV_FORMAT)
-            report_trouble(report, "format %u; this program knows format %d", number, ENV_FORMAT);
+        if (number < FORMAT_FIRST || number > FORMAT_NEWEST)
+            report_trouble(report, "format %u; this program knows formats up to %d", number,
+                           FORMAT_NEWEST);
+    } else if (bytes_equal(item->key, bytes_of("format")) ||
+               has_prefix(item->key, "format.", &what)) {
+        show_format(meta, what, value, len);
     } else if (bytes_equal(item->key, bytes_of("state")) && len == sizeof state) {
         memcpy(&state, value, sizeof state);
         show_number(report->root, "revision", state.revision);
@@ -282,8 +323,9 @@ static void show_meta(struct database *database)
     const struct pages_tree *tree = table_named(database, "meta");
     if (!tree)
         return;
-    struct meta meta = {database, json_array(), json_array(), 0};
+    struct meta meta = {database, json_array(), json_array(), json_array(), 0};
     walk(database, tree, "meta", (struct bytes){0}, show_meta_item, &meta);
+    json_object_set_new(database->report->root, "formats", meta.formats);
     json_object_set_new(database->report->root, "channels", meta.channels);
     json_object_set_new(database->report->root, "saved results", meta.results);
     if (!json_object_get(database->report->root, "format"))

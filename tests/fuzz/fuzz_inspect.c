@@ -119,7 +119,7 @@ static void put_records(MDB_txn *txn)
     static const char *const tables[] = {"cache", "counter", "flag",   "kv",
                                          "set",   "item",    "expiry", "meta"};
     static uint8_t value[10000] = {RECORD_FORMAT};
-    const uint32_t format = ENV_FORMAT;
+    const uint32_t format = FORMAT_FIRST;
     const struct state state = {7, 1};
     const struct set_root root = {1, 1, 5};
     char key[16];

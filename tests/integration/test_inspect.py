@@ -45,6 +45,8 @@ def test_shows_a_live_strato():
         disk = inspect(*at, "--check", "disk")
         assert row(disk["tables"], table="kv")["found"] == 100
         assert sum(each["applied"] for each in disk["channels"]) >= 100
+        assert row(disk["formats"], of="all")["format"] == 1
+        assert row(disk["formats"], of="kv")["written by release"] != ""
         assert inspect(*at, "disk", "counter", "visits")["record"]["number"] == -7
         assert inspect(*at, "disk", "set", "colours")["first items"] == [{"item": "re\\x0ad"}]
         # The same through a child, and by the path that the list shows.

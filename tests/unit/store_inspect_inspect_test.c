@@ -335,7 +335,7 @@ static void test_shows_a_database(void **state)
     (void)state;
     inspect_database(&input, &checked, &report);
     assert_sound(&report);
-    assert_int_equal(json_integer_value(json_object_get(report.root, "format")), ENV_FORMAT);
+    assert_int_equal(json_integer_value(json_object_get(report.root, "format")), FORMAT_FIRST);
     assert_int_equal(in_row(&report, "tables", "table", "kv", "records"), RECORDS);
     assert_int_equal(in_row(&report, "tables", "table", "kv", "found"), RECORDS);
     assert_int_equal(in_row(&report, "tables", "table", "item", "records"), 2);

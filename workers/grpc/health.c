@@ -22,7 +22,7 @@ enum serving {
 /* What may be asked about: first the services, in the order of enum service. */
 enum { SUBJECT_ALL = SERVICE_COUNT };
 static const char *const subjects[SUBJECTS] = {
-#define SERVICE(number, symbol, name, holds, absent, rpc, help) [number] = (rpc),
+#define SERVICE(number, symbol, name, holds, absent, rpc, format, help) [number] = (rpc),
 #include "proto/api/operations.def"
     [SUBJECT_ALL] = "",
     "grpc.health.v1.Health",
