@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "proto/channel/channel.h"
 #include "store/disk/formats.h"
 #include "store/disk/steps.h"
 #include "tests/unit/disk_engine.h"
