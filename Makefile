@@ -30,6 +30,7 @@ help:
 	@echo "make fuzz   every fuzzer for SECONDS_EACH (60)"
 	@echo "make bench   speed, side by side with a bare epoll loop and with webdis + Redis"
 	@echo "make bench-grpc, bench-disk, bench-redis   the same for gRPC, the disk backend, Redis"
+	@echo "make bench-abuse   what a good client's reads take beside clients that flood"
 	@echo "make bench-instructions   instructions that a request costs, beside 0.2.0"
 	@echo "make lint    clang-format and clang-tidy; make format formats in place"
 	@echo "make coverage   lines and branches that the tests run; build/coverage/html/index.html"

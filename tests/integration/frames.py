@@ -45,6 +45,7 @@ class Frames:
         self.counts = [0] * 256
         self.goaways = []  # (last stream, error, debug text)
         self.statuses = {}  # stream: (gRPC status, text)
+        self.begun = {}  # stream: how its message begins
         self.decoder = hpack.Decoder()
         self.ended = threading.Event()
         self.reader = None
@@ -99,6 +100,8 @@ class Frames:
                 self.counts[head[3]] += 1
                 if head[3] == HEADERS:
                     self.note(int.from_bytes(head[5:], "big"), payload)
+                if head[3] == DATA:
+                    self.begun.setdefault(int.from_bytes(head[5:], "big"), payload[:64])
                 if head[3] == GOAWAY:
                     self.goaways.append((*struct.unpack(">II", payload[:8]), payload[8:]))
                 if head[3] == SETTINGS and not head[4] & ACK:

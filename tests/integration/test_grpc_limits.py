@@ -290,6 +290,36 @@ def test_a_good_client_beside_an_abuser(victim, kind):
     assert len(victim.rpc.kv_get("big")) == 1 << 20
 
 
+# ---- Turns ----
+
+@pytest.mark.parametrize("between", [0, 20], ids=["calls", "window updates"])
+def test_one_connection_does_not_keep_the_others_waiting(victim, between):
+    """While the worker is stopped one client sends 250 increments, and another one a read behind them. It
+    reads what the counter was in the middle of them, not after them."""
+    key, count = f"turns-{between}", 250
+    increment = headers("/proto.Counter/CounterIncrement")
+    amount = message(messages.IncrementCounterRequest(key=key, amount=1).SerializeToString())
+    read = message(messages.GetCounterRequest(key=key).SerializeToString())
+    with Frames(victim.address) as heavy, Frames(victim.address) as light:
+        for connection in (heavy, light):
+            connection.send(get(1))
+            status(connection, 1)
+        os.kill(victim.pid, signal.SIGSTOP)
+        try:
+            heavy.send(b"".join(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * between
+                                + frame(HEADERS, END_HEADERS, 3 + 2 * number, increment)
+                                + frame(DATA, END_STREAM, 3 + 2 * number, amount)
+                                for number in range(count)))
+            light.send(frame(HEADERS, END_HEADERS, 3, headers("/proto.Counter/CounterGet"))
+                       + frame(DATA, END_STREAM, 3, read))
+        finally:
+            os.kill(victim.pid, signal.SIGCONT)
+        assert status(light, 3)[0] == OK
+        assert status(heavy, 1 + 2 * count)[0] == OK
+        seen = messages.GetCounterResponse.FromString(light.begun[3][5:]).value
+    assert seen < count / 2, f"{seen} of {count} came first"
+
+
 # ---- Streams ----
 
 def test_one_client_cannot_take_all_watches(victim):

@@ -55,6 +55,10 @@ static void take_over(struct rpc_server *server, int fd)
         close(fd);
         return;
     }
+    if (rpc_intake_has_left(fd)) { /* before it was its turn: nobody waits for an answer */
+        close(fd);
+        return;
+    }
     pthread_mutex_lock(&server->lock);
     core_count(server->core, FIGURE_CONNECTIONS_TOTAL, 1);
     core_gauge(server->core, FIGURE_CONNECTIONS_OPEN, rpc_intake_count() + 1);

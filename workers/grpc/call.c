@@ -47,7 +47,7 @@ static void count(struct rpc_call *call, uint64_t bytes)
     set_counted(call->server, call->server->counted + bytes);
 }
 
-bool rpc_call_count(struct rpc_call *call, uint64_t bytes)
+static bool take_memory(struct rpc_call *call, uint64_t bytes)
 {
     struct core *core = call->server->core;
     if (call->conn && rpc_intake_greedy(call->conn, bytes)) {
@@ -59,6 +59,13 @@ bool rpc_call_count(struct rpc_call *call, uint64_t bytes)
     call->granted += bytes;
     count(call, bytes);
     return true;
+}
+
+bool rpc_call_count(struct rpc_call *call, uint64_t bytes)
+{
+    if (call->conn)
+        atomic_fetch_add(&call->conn->owed_ns, bytes); /* 1 ns each, about */
+    return take_memory(call, bytes);
 }
 
 static void leave(struct rpc_call *call)
@@ -109,7 +116,7 @@ bool rpc_call_take(struct rpc_call *call, struct rpc_end *end_r)
     call->conn = rpc_intake_find(call->descriptor);
     if (call->conn)
         call->conn->calls++;
-    if (!rpc_call_count(call, RPC_CALL_BYTES + payload)) {
+    if (!take_memory(call, RPC_CALL_BYTES + payload)) {
         count(call, RPC_CALL_BYTES);
         return refuse(end_r, GRPC_STATUS_RESOURCE_EXHAUSTED, core_budget_error);
     }

@@ -44,7 +44,8 @@ struct rpc_end {
 bool rpc_call_take(struct rpc_call *call, struct rpc_end *end_r) MUST_CHECK;
 /* Whether a call that has no message was ended because of it (see frames.h); then like above. */
 bool rpc_call_ended(struct rpc_call *call, struct rpc_end *end_r) MUST_CHECK;
-/* Counts bytes for the call until it is cleared. False: there is no memory for them. */
+/* Counts bytes of an answer for the call until it is cleared, and what they cost for its
+ * connection. False: there is no memory for them. */
 bool rpc_call_count(struct rpc_call *call, uint64_t bytes) MUST_CHECK;
 
 /* The payload as one run of bytes, valid until the payload is dropped. False when it is compressed,

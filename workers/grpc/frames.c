@@ -39,6 +39,12 @@ enum {
     WASTED_NS = 2,     /* a byte of DATA for no call */
     KEPT_NS = 1, /* a byte of an unfinished block, which gRPC copies each time something comes */
 
+    /* What gRPC and the answer need, about, whatever comes of it: */
+    FRAME_COST_NS = 800,
+    ECHO_COST_NS = 20000, /* PING and SETTINGS: answered, and soon found to be too many */
+    CALL_COST_NS = 15000,
+    BYTES_PER_NS = 4,
+
     SMALL_PART = 1024, /* a frame in the middle of a block has 16 KiB; so many may have less: */
     SMALL_PARTS_MAX = 16,
 
@@ -232,6 +238,15 @@ static void begin_block(struct rpc_frames *frames)
     rpc_block_begin(&frames->block);
 }
 
+static uint64_t frame_cost(const struct rpc_frames *frames)
+{
+    if (frames->kind == HEADERS || frames->kind == RST_STREAM)
+        return CALL_COST_NS;
+    if ((frames->kind == PING || frames->kind == SETTINGS) && !(frames->flags & ACK))
+        return ECHO_COST_NS;
+    return FRAME_COST_NS;
+}
+
 static void begin_frame(struct rpc_frames *frames, const uint8_t *head)
 {
     frames->head_len = 0;
@@ -240,6 +255,7 @@ static void begin_frame(struct rpc_frames *frames, const uint8_t *head)
     frames->flags = head[4];
     frames->stream = (uint32_t)(head[5] & 0x7f) << 24 | (uint32_t)head[6] << 16 |
                      (uint32_t)head[7] << 8 | head[8];
+    frames->cost_ns += frame_cost(frames) + frames->left / BYTES_PER_NS;
     bool goes_on = frames->kind == CONTINUATION && frames->stream == frames->block_stream;
     frames->blind = frames->in_block ? !goes_on : frames->kind == CONTINUATION;
     if (frames->kind == HEADERS)

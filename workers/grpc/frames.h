@@ -49,6 +49,7 @@ struct rpc_frames {
     const char *fault; /* why the connection must be cut; NULL: it need not */
 
     uint64_t held;               /* bytes counted for what is waiting; less than 2^40 */
+    uint64_t cost_ns;            /* of all that has come, reckoned */
     uint64_t debt_ns;            /* work that led to nothing, less what is forgiven over time */
     uint64_t looked_ns;          /* when late calls were last looked for */
     unsigned endings;            /* calls to be ended */

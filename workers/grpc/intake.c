@@ -6,6 +6,8 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +39,18 @@ static struct {
     _Atomic unsigned open, cuts;
     _Atomic uint64_t waiting, answers;
     _Atomic uint64_t logged_ns;
-    _Atomic uint64_t share;  /* what a connection may hold when memory is scarce */
-    pthread_mutex_t closing; /* held while a descriptor is closed or cut; nothing else is taken */
-} intake = {.closing = PTHREAD_MUTEX_INITIALIZER};
+    _Atomic uint64_t share;       /* what a connection may hold when memory is scarce */
+    _Atomic int epoll_fd;         /* of gRPC */
+    _Atomic uint64_t rounds;      /* that gRPC has made: times that it asked what has come */
+    _Atomic bool asking;          /* it does */
+    TAILQ_HEAD(, rpc_conn) turns; /* those whose turn is over */
+    pthread_mutex_t closing; /* guards turns; held while a descriptor is closed or cut; nothing else
+                                is taken */
+} intake = {
+    .closing = PTHREAD_MUTEX_INITIALIZER,
+    .epoll_fd = -1,
+    .turns = TAILQ_HEAD_INITIALIZER(intake.turns),
+};
 
 /* Bytes that clients hold. */
 static uint64_t held(void)
@@ -144,30 +155,118 @@ static ssize_t fail(int error)
     return -1;
 }
 
+/* ---- Turns ---- */
+
+/* Makes epoll look at the socket again. The lock is held. */
+static void report_again(struct rpc_conn *conn)
+{
+    if (syscall(SYS_epoll_ctl, conn->epoll_fd, EPOLL_CTL_MOD, conn->fd, &conn->event) != 0)
+        log_debug("a connection's next turn: %s", strerror(errno));
+}
+
+/* Its turn is over. gRPC is told that nothing has come, and when the turn of the connection comes
+ * again, that something has. Only while gRPC will ask again by itself can it be kept waiting. */
+static void queue_up(struct rpc_conn *conn)
+{
+    pthread_mutex_lock(&intake.closing);
+    if (intake.asking) {
+        report_again(conn);
+    } else if (!conn->queued) {
+        TAILQ_INSERT_TAIL(&intake.turns, conn, turn_next);
+        conn->queued = true;
+    }
+    pthread_mutex_unlock(&intake.closing);
+}
+
+static void leave_turns(struct rpc_conn *conn)
+{
+    if (conn->queued)
+        TAILQ_REMOVE(&intake.turns, conn, turn_next);
+    conn->queued = false;
+}
+
+bool rpc_intake_has_left(int fd)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+           (info.tcpi_state == TCP_CLOSE || info.tcpi_state == TCP_CLOSE_WAIT);
+}
+
+/* gRPC's next round: one connection of those that wait, beside all that have anything new. */
+static void begin_round(void)
+{
+    pthread_mutex_lock(&intake.closing);
+    struct rpc_conn *conn = TAILQ_FIRST(&intake.turns);
+    intake.asking = true;
+    atomic_fetch_add_explicit(&intake.rounds, 1, memory_order_relaxed);
+    if (conn) {
+        leave_turns(conn);
+        report_again(conn);
+    }
+    pthread_mutex_unlock(&intake.closing);
+}
+
+/* For the whole program, as is epoll_wait(): gRPC says here how it waits for a connection. */
+int epoll_ctl(int epoll_fd, int what, int fd, struct epoll_event *event)
+{
+    struct rpc_conn *conn = what == EPOLL_CTL_ADD ? rpc_intake_find(fd) : NULL;
+    if (conn) {
+        conn->event = *event;
+        conn->epoll_fd = epoll_fd;
+        atomic_store_explicit(&intake.epoll_fd, epoll_fd, memory_order_relaxed);
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll_fd, what, fd, event);
+}
+
+int epoll_wait(int epoll_fd, struct epoll_event *events, int count, int timeout_ms)
+{
+    bool grpc = epoll_fd == atomic_load_explicit(&intake.epoll_fd, memory_order_relaxed);
+    if (grpc)
+        begin_round();
+    int n = epoll_pwait(epoll_fd, events, count, timeout_ms, NULL);
+    if (grpc)
+        intake.asking = false;
+    return n;
+}
+
+static bool may_read(struct rpc_conn *conn)
+{
+    uint64_t round = atomic_load_explicit(&intake.rounds, memory_order_relaxed);
+    if (atomic_load_explicit(&conn->owed_ns, memory_order_relaxed) > 0)
+        rpc_turn_owe(&conn->turn, atomic_exchange(&conn->owed_ns, 0));
+    return rpc_turn_goes_on(&conn->turn, round, clock_ns) || conn->epoll_fd < 0;
+}
+
+/* ---- Reading ---- */
+
 static void look_at(struct rpc_conn *conn, const struct msghdr *message, size_t len)
 {
     uint64_t now_ns = clock_ns();
     atomic_store_explicit(&conn->read_ns, now_ns, memory_order_relaxed);
     conn->frames.share = share();
+    uint64_t before_ns = conn->frames.cost_ns;
+    size_t bytes = len;
     for (size_t i = 0; len > 0; i++) {
         size_t taken = message->msg_iov[i].iov_len < len ? message->msg_iov[i].iov_len : len;
         rpc_frames_take(&conn->frames, message->msg_iov[i].iov_base, taken, now_ns);
         len -= taken;
     }
+    rpc_turn_spend(&conn->turn, bytes, conn->frames.cost_ns - before_ns, now_ns);
     publish(conn);
 }
 
-/* Only up to the end of a frame, so that one of ours may follow. */
-static ssize_t read_rest(int fd, struct msghdr *message, size_t rest)
+/* At most so many bytes, of which gRPC has more room. */
+static ssize_t read_less(int fd, struct msghdr *message, size_t most)
 {
     struct iovec part = message->msg_iov[0];
     struct msghdr less = *message;
-    part.iov_len = part.iov_len < rest ? part.iov_len : rest;
+    part.iov_len = part.iov_len < most ? part.iov_len : most;
     less.msg_iov = &part;
     less.msg_iovlen = 1;
     ssize_t len = syscall(SYS_recvmsg, fd, &less, 0);
     message->msg_flags = less.msg_flags;
-    have_it_ask_again(message);
+    message->msg_controllen = less.msg_controllen;
     return len;
 }
 
@@ -179,8 +278,15 @@ static ssize_t receive(struct rpc_conn *conn, int fd, struct msghdr *message)
         return fail(ECONNRESET);
     if (ours && rpc_frames_rest(frames) == 0)
         return end_calls(conn, message);
-    ssize_t len = ours ? read_rest(fd, message, rpc_frames_rest(frames))
-                       : syscall(SYS_recvmsg, fd, message, 0);
+    if (!may_read(conn)) {
+        queue_up(conn);
+        return fail(rpc_intake_has_left(fd) ? ECONNRESET : EAGAIN);
+    }
+    size_t most = conn->turn.room;
+    if (ours && rpc_frames_rest(frames) < most) /* so that one of ours may follow */
+        most = rpc_frames_rest(frames);
+    ssize_t len = most < message->msg_iov[0].iov_len ? read_less(fd, message, most)
+                                                     : syscall(SYS_recvmsg, fd, message, 0);
     if (len <= 0)
         return len;
     look_at(conn, message, (size_t)len);
@@ -209,6 +315,7 @@ int close(int fd)
         return (int)syscall(SYS_close, fd);
     pthread_mutex_lock(&intake.closing);
     atomic_store(&intake.by_fd[fd], NULL);
+    leave_turns(conn);
     int result = (int)syscall(SYS_close, fd);
     pthread_mutex_unlock(&intake.closing);
     uint64_t waiting = atomic_exchange(&conn->waiting, 0);
@@ -228,7 +335,9 @@ struct rpc_conn *rpc_intake_add(int fd)
     if ((unsigned)fd >= intake.places)
         panic("descriptor %d, though only %u may be open", fd, intake.places);
     conn->fd = fd;
+    conn->epoll_fd = -1;
     conn->read_ns = clock_ns();
+    rpc_turn_open(&conn->turn);
     rpc_frames_open(&conn->frames, intake.message_max, conn->read_ns);
     conn->next = intake.all;
     intake.all = conn;
@@ -331,7 +440,9 @@ void rpc_intake_sweep(uint64_t now_ns)
 static bool in_force(void)
 {
     return dlsym(RTLD_DEFAULT, "recvmsg") == (void *)recvmsg &&
-           dlsym(RTLD_DEFAULT, "close") == (void *)close;
+           dlsym(RTLD_DEFAULT, "close") == (void *)close &&
+           dlsym(RTLD_DEFAULT, "epoll_ctl") == (void *)epoll_ctl &&
+           dlsym(RTLD_DEFAULT, "epoll_wait") == (void *)epoll_wait;
 }
 
 void rpc_intake_open(unsigned descriptors, uint64_t message_max, uint64_t limit)

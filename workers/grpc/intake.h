@@ -2,8 +2,9 @@
  * intake - the connections of a worker, and what comes in over them: each is looked at (frames.h)
  * on its way into gRPC, and the memory that its client holds is counted.
  *
- * gRPC reads with recvmsg() and closes with close(); this program defines both, and the dynamic
- * linker gives gRPC these. Descriptors that are no client's are passed on.
+ * gRPC reads with recvmsg(), waits with epoll_wait() for what epoll_ctl() told it to, and closes
+ * with close(); this program defines all of them, and the dynamic linker gives gRPC these.
+ * Descriptors that are no client's are passed on.
  *
  * Threads: a connection's frames belong to whoever reads it, which gRPC makes one thread at a time.
  * rpc_conn.calls, .streams and .answers are guarded by the server's mutex. The rest is atomic.
@@ -13,7 +14,11 @@
 
 #include <stdatomic.h>
 
+#include <sys/epoll.h>
+#include <sys/queue.h>
+
 #include "workers/grpc/frames.h"
+#include "workers/grpc/turn.h"
 
 struct rpc_conn {
     struct rpc_conn *next; /* the epoll thread's */
@@ -29,7 +34,13 @@ struct rpc_conn {
     uint64_t full_ns;                    /* when there was no memory for it last */
     unsigned seen; /* = done, at seen_ns, when it was last seen to have changed */
     uint64_t seen_ns;
-    uint64_t answers; /* bytes counted for those calls and their answers */
+    uint64_t answers;         /* bytes counted for those calls and their answers */
+    _Atomic uint64_t owed_ns; /* what answers cost, and was not taken from its turns yet */
+    int epoll_fd;             /* of gRPC, in which it is with event; -1: in none */
+    struct epoll_event event;
+    bool queued; /* it waits for its next turn */
+    TAILQ_ENTRY(rpc_conn) turn_next;
+    struct rpc_turn turn;
     struct rpc_frames frames;
 };
 
@@ -40,6 +51,9 @@ void rpc_intake_close(void);
 
 /* A client's socket, before gRPC has it. The epoll thread's. */
 struct rpc_conn *rpc_intake_add(int fd);
+/* Whether the client has closed or broken off the connection, at which gRPC would cancel its calls.
+ */
+bool rpc_intake_has_left(int fd);
 /* The connection of a descriptor; NULL: there is none. */
 struct rpc_conn *rpc_intake_find(int fd);
 /* Says that the connection is no more to be read from, and ends it. */
