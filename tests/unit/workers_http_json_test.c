@@ -51,6 +51,35 @@ static void test_forms(void **state)
             fail_msg("row %zu", i);
 }
 
+static void expect_length(const uint8_t *data, size_t len)
+{
+    struct bytes text = {data, len};
+    struct buffer out = {0};
+    http_json_append(&out, text, HTTP_JSON_ESCAPE);
+    if (http_json_length(text, HTTP_JSON_ESCAPE) != out.len)
+        fail_msg("of %zu bytes, the first of which is %u", len, len > 0 ? data[0] : 0);
+    buffer_free(&out);
+}
+
+/* What HEAD says is what GET sends: of each byte, of all of them, and of what grows most. */
+static void test_length(void **state)
+{
+    (void)state;
+    static uint8_t text[10000];
+    for (unsigned byte = 0; byte < 128; byte++)
+        for (size_t len = 0; len <= 70; len++) {
+            memset(text, (int)byte, len);
+            expect_length(text, len);
+        }
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (uint8_t)(i * 7 % 128);
+    expect_length(text, sizeof text);
+    memset(text, 1, sizeof text);
+    expect_length(text, sizeof text);
+    assert_int_equal(http_json_length((struct bytes){text, sizeof text}, HTTP_JSON_ESCAPE),
+                     6 * sizeof text);
+}
+
 /* Every byte at every place of texts that are shorter, longer and as long as what is looked at at
  * once, with nothing readable behind them (under asan). */
 static void test_plain_prefix(void **state)
@@ -275,10 +304,11 @@ static void test_many_values(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms),       cmocka_unit_test(test_members),
-        cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_long),
-        cmocka_unit_test(test_content),     cmocka_unit_test(test_refused_content),
-        cmocka_unit_test(test_many_values), cmocka_unit_test(test_plain_prefix),
+        cmocka_unit_test(test_forms),        cmocka_unit_test(test_members),
+        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_long),
+        cmocka_unit_test(test_content),      cmocka_unit_test(test_refused_content),
+        cmocka_unit_test(test_many_values),  cmocka_unit_test(test_length),
+        cmocka_unit_test(test_plain_prefix),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
