@@ -89,6 +89,12 @@ tx_walk(struct tx *tx, const struct tx_range *range,
     return tx->ops->walk(tx, range, visit, context);
 }
 
+/* Whether there may be new collections; else a service keeps all in one record. */
+static inline bool tx_has_collections(const struct tx *tx)
+{
+    return tx->ops->new_id;
+}
+
 /* Whether hot reads are shown what tx_show() says; else they find what is put, as it is. */
 static inline bool tx_has_views(const struct tx *tx)
 {
@@ -102,7 +108,8 @@ static inline void tx_show(struct tx *tx, struct tx_key key, struct bytes view)
     tx->ops->show(tx, key, view);
 }
 
-/* An id that no collection has had before. Only in a request that changes something. */
+/* An id that no collection has had before. Only in a request that changes something, and where
+ * there may be collections. */
 static inline uint64_t tx_new_id(struct tx *tx)
 {
     return tx->ops->new_id(tx);

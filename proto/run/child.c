@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/base/coverage.h"
@@ -95,8 +96,12 @@ static bool take_worker(struct run_child *child)
 static void take_arguments(struct run_child *child, int argc, char **argv)
 {
     uint64_t lane = 0;
-    if (argc == 2 && is_store(child->name))
+    if (argc == 2 && is_store(child->name)) {
+        struct stat figures; /* which it does not know; this number may be one of our own then */
+        int fd = run_store_figures_fd(run_channel_count(&child->conf));
+        child->parent_is_0_2 = fstat(fd, &figures) != 0 || !S_ISREG(figures.st_mode);
         return;
+    }
     bool good = argc == 3 && text_number(argv[2], 0, RUN_LANES - 1, &lane);
     child->lane = (unsigned)lane;
     if (!good || !take_worker(child))

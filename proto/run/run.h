@@ -116,6 +116,7 @@ struct run_child {
     unsigned lane;         /* workers only */
     unsigned channel;      /* workers only: its channel number */
     unsigned listen_count; /* workers only: listening sockets, at run_listen_fd() */
+    bool parent_is_0_2;    /* stores only: the stratod is of 0.2.0, so some workers may be too */
     struct conf conf;
     int stop_fd; /* epoll this: readable when run_child_stopping() has something to look at */
 };

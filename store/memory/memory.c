@@ -26,6 +26,7 @@ struct engine {
     struct arena_writer *arena;
     struct call_limits limits;
     struct memory_writes *writes;
+    bool collections;      /* workers of 0.2.0 read sets in the arena, and know packed ones only */
     struct buffer scratch; /* a value being made */
 };
 
@@ -38,7 +39,7 @@ static struct reply carry_out(struct engine *engine, const struct engine_call *f
     struct memory_tx tx;
     struct call call = {&tx.tx, &from->request, &engine->limits, &engine->scratch, {0}};
     struct reply reply;
-    memory_tx_begin(&tx, engine->arena, engine->writes, clock_service_ms());
+    memory_tx_begin(&tx, engine->arena, engine->writes, engine->collections, clock_service_ms());
     enum status status = call_carry_out(&call, &reply);
     *kept_r = false;
     if (status != STATUS_OK || memory_tx_is_empty(&tx))
@@ -55,6 +56,23 @@ static void submit(struct engine *engine, const struct engine_call *call)
     bool kept;
     struct reply reply = carry_out(engine, call, &kept);
     to->complete(to->context, call->channel, call->sequence, kept ? NULL : &reply);
+}
+
+/* A change of a store of 0.2.0, which kept no answers: nothing has changed since, so what it
+ * answers is what is read now, but for the value that a change of a value does not answer with. */
+static void replay(struct engine *engine, const struct engine_call *call)
+{
+    const struct engine_callbacks *to = &engine->callbacks;
+    const struct service_info *service = service_info(op_info(call->request.op)->service);
+    struct engine_call read = *call;
+    struct reply reply = {0};
+    bool kept;
+    read.request = (struct request){.op = service->read, .key = call->request.key};
+    if (call->sequence + 1 != arena_applied(engine->arena, call->channel))
+        reply.status = STATUS_UNKNOWN;
+    else if (service->holds != OP_HOLDS_VALUE)
+        reply = carry_out(engine, &read, &kept);
+    to->complete(to->context, call->channel, call->sequence, &reply);
 }
 
 static void settle(struct engine *engine)
@@ -114,6 +132,7 @@ static struct engine *open_engine(const struct run_child *child,
     engine->limits = (struct call_limits){.max_set = child->conf.max_set};
     engine->callbacks = *callbacks;
     engine->writes = memory_writes_open();
+    engine->collections = !child->parent_is_0_2;
     engine->arena = arena_writer_open(RUN_FD_ARENA, ARENA_DATA, clock_service_ms(), &found, reason,
                                       sizeof reason);
     if (!engine->arena)
@@ -142,6 +161,7 @@ const struct engine_ops memory_engine = {
     .applied = applied,
     .forget = forget,
     .submit = submit,
+    .replay = replay,
     .settle = settle,
     .hit = hit,
     .tend = tend,

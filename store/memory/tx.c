@@ -372,10 +372,18 @@ static const struct tx_ops ops = {
     .damaged = damaged,
 };
 
+static const struct tx_ops ops_without_collections = {
+    .get = get,
+    .put = put,
+    .remove = take_away,
+    .walk = walk_range,
+    .damaged = damaged,
+};
+
 void memory_tx_begin(struct memory_tx *tx, struct arena_writer *arena, struct memory_writes *writes,
-                     uint64_t now_ms)
+                     bool collections, uint64_t now_ms)
 {
-    tx->tx.ops = &ops;
+    tx->tx.ops = collections ? &ops : &ops_without_collections;
     tx->arena = arena;
     tx->writes = writes;
     tx->now_ms = now_ms;

@@ -20,9 +20,10 @@ struct memory_tx {
     uint64_t now_ms;
 };
 
-/* Begins one over an arena. Only one at a time can use these writes. */
+/* Begins one over an arena, which may make collections or not. Only one at a time can use these
+ * writes. */
 void memory_tx_begin(struct memory_tx *tx, struct arena_writer *arena, struct memory_writes *writes,
-                     uint64_t now_ms);
+                     bool collections, uint64_t now_ms);
 /* Whether it has written nothing. */
 bool memory_tx_is_empty(const struct memory_tx *tx);
 /* Carries out what it has written, for a submission. STATUS_OK, or STATUS_FULL and nothing has

@@ -43,7 +43,7 @@ struct store {
 
 static void begin_memory(struct store *store)
 {
-    memory_tx_begin(&store->memory, store->arena, store->writes, NOW);
+    memory_tx_begin(&store->memory, store->arena, store->writes, true, NOW);
     store->tx = &store->memory.tx;
 }
 

@@ -190,7 +190,8 @@ static enum status grow(struct call *call, struct set *set)
     struct bytes item = call->request->value;
     if (set->packed.len + set->root.packed + 2 + item.len > call->limits->max_set)
         return STATUS_TOO_LARGE;
-    if (is_packed(call, set) && !packed_is_outgrown(set->packed, item.len))
+    if (is_packed(call, set) &&
+        (!packed_is_outgrown(set->packed, item.len) || !tx_has_collections(call->tx)))
         return put_packed(call, set, packed_with(set->packed, item, call->scratch));
     enum status status = unpack(call, set);
     if (status == STATUS_OK)
