@@ -24,7 +24,7 @@ ssize_t getrandom(void *buffer, size_t len, unsigned flags)
     return (ssize_t)len;
 }
 
-enum { SIZE = 1 << 20, RECORDS = 300, PIECE = 8, PIECES_MAX = 32 };
+enum { SIZE = 1 << 20, RECORDS = 300, PARTS = 12, CHANNEL = 3, PIECE = 8, PIECES_MAX = 32 };
 static const uint64_t NOW = 1700000000000;
 static const struct arena_origin NOBODY = {ARENA_NOBODY, 0};
 
@@ -59,6 +59,52 @@ static void put_all(struct arena_writer *writer)
     }
 }
 
+/* A collection's parts, all in one transaction; every third is taken away. */
+static void put_parts(struct arena_writer *writer)
+{
+    static const uint8_t id[sizeof(uint64_t)] = {[7] = 1};
+    uint8_t names[PARTS][sizeof id + 1];
+    struct arena_write writes[PARTS] = {0};
+    for (int i = 0; i < PARTS; i++) {
+        memcpy(names[i], id, sizeof id);
+        names[i][sizeof id] = (uint8_t)('a' + i);
+        writes[i] = (struct arena_write){.service = SERVICE_SET,
+                                         .space = ARENA_PARTS,
+                                         .remove = i % 3 == 2,
+                                         .key = {names[i], sizeof names[i]},
+                                         .value = {names[i], (size_t)i}};
+    }
+    if (arena_apply(writer, writes, PARTS, (struct arena_origin){CHANNEL, 0}, NOW) != STATUS_OK)
+        abort();
+}
+
+/* The keys of a table come each once, in order. */
+static uint64_t walk(struct arena_writer *writer, unsigned table)
+{
+    const struct arena_range range = {.table = table};
+    struct arena_cursor cursor;
+    struct arena_entry entry;
+    struct bytes key, last = {0};
+    uint64_t n = 0;
+    arena_seek(writer, &range, &cursor);
+    for (; arena_step(writer, &cursor, &key, &entry); last = key, n++) {
+        size_t shorter = key.len < last.len ? key.len : last.len;
+        int order = n > 0 ? memcmp(last.data, key.data, shorter) : -1;
+        if (order > 0 || (order == 0 && last.len >= key.len))
+            abort();
+    }
+    return n;
+}
+
+static void walk_all(struct arena_writer *writer)
+{
+    struct arena_stats stats;
+    arena_stats(writer, &stats);
+    if (walk(writer, SERVICE_KV) != stats.records[SERVICE_KV] ||
+        walk(writer, arena_table(SERVICE_SET, ARENA_PARTS)) != stats.parts[SERVICE_SET])
+        abort();
+}
+
 static int count(struct arena_writer *writer)
 {
     int found = 0;
@@ -83,6 +129,7 @@ static void set_up(void)
         snprintf(keys[i], sizeof keys[i], "key%d", i);
     struct arena_writer *writer = open_arena(&report);
     put_all(writer);
+    put_parts(writer);
     arena_writer_close(&writer);
     memcpy(pristine, base, SIZE);
 }
@@ -145,7 +192,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
      */
     if (report.found_as != ARENA_WAS_DAMAGED && count(writer) < RECORDS - (int)pieces * 8)
         abort();
+    walk_all(writer);
     put_all(writer);
+    put_parts(writer);
+    walk_all(writer);
     (void)arena_reclaim(writer, NOW + 100000, RECORDS / 2);
     arena_writer_close(&writer);
     writer = open_arena(&report);
