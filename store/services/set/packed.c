@@ -12,7 +12,7 @@ static struct bytes find(struct bytes items, struct bytes item)
     while (set_next(&rest, &next))
         if (bytes_equal(next, item))
             return (struct bytes){next.data - 2, next.len + 2};
-    return (struct bytes){items.data + items.len, 0};
+    return (struct bytes){items.len > 0 ? items.data + items.len : items.data, 0}; /* or NULL */
 }
 
 bool packed_has(struct bytes items, struct bytes item)
