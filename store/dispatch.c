@@ -80,8 +80,7 @@ static bool is_sane(const struct dispatch *dispatch, const struct channel_taken 
     bool bulk = submission->flags & CHANNEL_BULK;
     return op_info((enum op)submission->op) && submission->key_len >= 1 &&
            submission->key_len <= KEY_MAX && submission->value_len <= dispatch->max_value &&
-           (bulk || submission->key_len + submission->value_len <= submission->room) &&
-           submission->namespace == 0;
+           (bulk || submission->key_len + submission->value_len <= submission->room);
 }
 
 /* The value of a submission, staged or inline. False when a staged one is not there (any more). */

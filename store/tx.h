@@ -5,10 +5,10 @@
  * Every store that carries services out implements struct tx_ops. A service says what an operation
  * means in terms of these few functions and knows nothing of files, memory or the network.
  *
- * Keys. A service has a key space of its own (collection 0), and any number of collections, which
- * are named by ids from tx_new_id(): the parts of something too large for one record, such as the
- * items of a set. Keys of a space or collection are in the order of their bytes. What a request has
- * written it reads and walks itself.
+ * Keys. A service has a key space of its own in each namespace (collection 0), and any number of
+ * collections, which are named by ids from tx_new_id(): the parts of something too large for one
+ * record, such as the items of a set. Keys of a space or collection are in the order of their
+ * bytes. What a request has written it reads and walks itself.
  *
  * Laws. What is published to hot reads is what was put. A change that fails has lost the whole
  * request: its status is to be returned at once. A request that returns another status than
@@ -21,6 +21,7 @@
 
 struct tx_key {
     enum service service;
+    uint16_t namespace;  /* 0 in collections, whose ids no namespaces share */
     uint64_t collection; /* 0: the service's own key space */
     struct bytes name;   /* 1 to KEY_MAX bytes */
 };

@@ -11,7 +11,7 @@ const struct op_info op_rows[OP_COUNT] = {
 };
 
 const struct service_info op_services[SERVICE_COUNT] = {
-#define SERVICE(number, symbol, name, holds, absent, rpc, format, help)                                    \
+#define SERVICE(number, symbol, name, holds, absent, rpc, format, help)                            \
     [number] = {name, rpc, OP_HOLDS_##holds, STATUS_##absent, OP_##symbol##_GET, (format)},
 #include "proto/api/operations.def"
 };

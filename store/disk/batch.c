@@ -84,17 +84,19 @@ void batch_wrote(struct batch *batch, struct batch_entry *entry, const struct ba
         if (!batch->writes)
             panic("out of memory: a batch of %zu writes", batch->write_capacity);
     }
-    batch->writes[batch->write_count++] =
-        (struct batch_write){*wrote, place_of(batch, wrote->key), place_of(batch, wrote->shown)};
+    batch->writes[batch->write_count++] = (struct batch_write){
+        *wrote, place_of(batch, wrote->key.name), place_of(batch, wrote->shown)};
     entry->write_count++;
 }
 
-void batch_show(struct batch *batch, struct batch_entry *entry, enum service service,
-                struct bytes key, struct bytes shown)
+void batch_show(struct batch *batch, struct batch_entry *entry, struct tx_key key,
+                struct bytes shown)
 {
     for (size_t i = entry->write_count; i-- > 0;) {
         struct batch_write *write = &batch->writes[entry->first_write + i];
-        if (write->wrote.service != service || !bytes_equal(bytes_at(batch, &write->key), key))
+        if (write->wrote.key.service != key.service ||
+            write->wrote.key.namespace != key.namespace ||
+            !bytes_equal(bytes_at(batch, &write->name), key.name))
             continue;
         write->shown = place_of(batch, shown);
         return;
@@ -105,7 +107,7 @@ struct batch_wrote batch_write(const struct batch *batch, size_t number)
 {
     const struct batch_write *write = &batch->writes[number];
     struct batch_wrote wrote = write->wrote;
-    wrote.key = bytes_at(batch, &write->key);
+    wrote.key.name = bytes_at(batch, &write->name);
     wrote.shown = bytes_at(batch, &write->shown);
     return wrote;
 }

@@ -6,6 +6,7 @@
 #define STRATO_STORE_DISK_BATCH_H
 
 #include "store/engine.h"
+#include "store/tx.h"
 
 /* A run of bytes that the batch keeps. Its buffers grow, so a place is a position. */
 struct batch_place {
@@ -25,8 +26,7 @@ struct batch_entry {
 
 /* What one put or removal did to a key of a service's own space, for the arena. */
 struct batch_wrote {
-    enum service service;
-    struct bytes key;
+    struct tx_key key;
     struct bytes shown; /* what hot reads are to find */
     uint64_t expiry_ms;
     uint64_t revision; /* 0: the record is gone */
@@ -34,7 +34,7 @@ struct batch_wrote {
 
 struct batch_write {          /* the same, kept */
     struct batch_wrote wrote; /* but for its views */
-    struct batch_place key, shown;
+    struct batch_place name, shown;
 };
 
 struct batch { /* all zero is an empty one */
@@ -56,8 +56,8 @@ void batch_begin(struct batch *batch, struct batch_entry *entry);
 /* Keeps a write of the entry begun last. Views into the entry's request are not copied. */
 void batch_wrote(struct batch *batch, struct batch_entry *entry, const struct batch_wrote *wrote);
 /* What hot reads are to find of a key that this entry has written; else nothing happens. */
-void batch_show(struct batch *batch, struct batch_entry *entry, enum service service,
-                struct bytes key, struct bytes shown);
+void batch_show(struct batch *batch, struct batch_entry *entry, struct tx_key key,
+                struct bytes shown);
 /* The write of this number; its views are valid until the batch changes. */
 struct batch_wrote batch_write(const struct batch *batch, size_t number);
 

@@ -87,18 +87,20 @@ enum status engine_commit(struct engine *engine, size_t first, size_t count)
 
 /* ---- The arena ---- */
 
-void engine_publish(struct engine *engine, enum service service, struct bytes key,
-                    struct bytes shown, uint64_t expiry_ms, uint64_t revision)
+void engine_publish(struct engine *engine, struct tx_key key, struct bytes shown,
+                    uint64_t expiry_ms, uint64_t revision)
 {
+    if (key.namespace != 0)
+        return;
     /* A set is shown as its items, of which it has at least one. */
-    bool wanted = service_info(service)->holds != OP_HOLDS_ITEMS || shown.len > 0;
+    bool wanted = service_info(key.service)->holds != OP_HOLDS_ITEMS || shown.len > 0;
     if (wanted && revision != 0 &&
-        arena_load(engine->arena, service, key, shown, expiry_ms, revision, clock_service_ms()) ==
-            STATUS_OK)
+        arena_load(engine->arena, key.service, key.name, shown, expiry_ms, revision,
+                   clock_service_ms()) == STATUS_OK)
         return;
     /* Also one that has expired: the clock may be set back. */
     static const struct arena_origin nobody = {.channel = ARENA_NOBODY};
-    (void)!arena_delete(engine->arena, service, key, nobody, 0);
+    (void)!arena_delete(engine->arena, key.service, key.name, nobody, 0);
 }
 
 /* What was put is what is shown. */
@@ -106,8 +108,7 @@ static void publish(struct engine *engine, const struct batch_entry *entry)
 {
     for (size_t i = 0; i < entry->write_count; i++) {
         struct batch_wrote wrote = batch_write(&engine->batch, entry->first_write + i);
-        engine_publish(engine, wrote.service, wrote.key, wrote.shown, wrote.expiry_ms,
-                       wrote.revision);
+        engine_publish(engine, wrote.key, wrote.shown, wrote.expiry_ms, wrote.revision);
     }
 }
 
@@ -117,9 +118,9 @@ static void publish(struct engine *engine, const struct batch_entry *entry)
 static bool enlarges(const struct work *work, const struct request *request)
 {
     struct record old;
-    enum service service = op_info(request->op)->service;
-    enum op_holds holds = service_info(service)->holds;
-    if (holds == OP_HOLDS_ITEMS || record_get(work, service, request->key, &old) != STATUS_OK)
+    const struct tx_key key = request_key(request);
+    enum op_holds holds = service_info(key.service)->holds;
+    if (holds == OP_HOLDS_ITEMS || record_get(work, key, &old) != STATUS_OK)
         return true;
     return holds == OP_HOLDS_VALUE && request->value.len > old.value.len;
 }

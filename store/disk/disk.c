@@ -54,7 +54,8 @@ static bool read_arena(struct engine *engine, const struct engine_call *call)
     const struct request *request = &call->request;
     enum service service = op_info(request->op)->service;
     struct arena_entry entry;
-    if (arena_get(engine->arena, service, request->key, clock_service_ms(), &entry) != STATUS_OK)
+    if (request->namespace != 0 ||
+        arena_get(engine->arena, service, request->key, clock_service_ms(), &entry) != STATUS_OK)
         return false;
     struct reply reply = reply_of(service, &entry);
     complete(engine, call, &reply);
@@ -90,8 +91,8 @@ static void read_now(struct engine *engine, const struct engine_call *call)
     if (reply.status == STATUS_DAMAGED)
         engine_stop_reading(engine); /* LMDB may have given the transaction up */
     else if (tx.found.revision != 0)
-        engine_publish(engine, op_info(request->op)->service, request->key, tx.shown,
-                       tx.found.expiry_ms, tx.found.revision);
+        engine_publish(engine, request_key(request), tx.shown, tx.found.expiry_ms,
+                       tx.found.revision);
 }
 
 /* ---- The engine's table: requests ---- */
@@ -232,9 +233,10 @@ static void report(struct engine *engine, uint64_t start_ns)
         [SYNC_COMMIT] = "commit", [SYNC_INTERVAL] = "interval", [SYNC_OFF] = "off"};
     unsigned long long records = 0;
     struct work work = engine_read(engine);
-    for (int i = 0; i < SERVICE_COUNT; i++) {
+    for (int i = 0; i < TABLE_COUNT; i++) {
         MDB_stat table = {0};
-        if (engine->env.tables[i] != 0)
+        bool holds = i < SERVICE_COUNT || i == TABLE_NAMED;
+        if (holds && engine->env.tables[i] != 0)
             env_must(&engine->env, mdb_stat(work.txn, engine->env.tables[i], &table), "read");
         records += table.ms_entries;
     }

@@ -68,7 +68,7 @@ void engine_settle(struct engine *engine);
 enum status engine_commit(struct engine *engine, size_t first, size_t count) MUST_CHECK;
 
 /* Puts a copy of a record into the arena, or makes sure that there is none of it. */
-void engine_publish(struct engine *engine, enum service service, struct bytes key,
-                    struct bytes value, uint64_t expiry_ms, uint64_t revision);
+void engine_publish(struct engine *engine, struct tx_key key, struct bytes shown,
+                    uint64_t expiry_ms, uint64_t revision);
 
 #endif

@@ -19,7 +19,8 @@
 enum table {
     TABLE_ITEM = SERVICE_COUNT, /* the items of sets */
     TABLE_EXPIRY,               /* what expires, in the order of its time */
-    TABLE_META,                 /* format, our own counters, what each channel has had applied */
+    TABLE_META,                 /* formats, our own counters, what each channel has had applied */
+    TABLE_NAMED,                /* the records of all services in all namespaces but 0 */
     TABLE_COUNT
 };
 

@@ -11,6 +11,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/run/run.h"
+#include "store/disk/formats.h"
 
 enum {
     VALUE_MAX = 64 << 20, /* what max_value may be at most */
@@ -40,14 +41,71 @@ static void part_key(uint64_t id, struct bytes name, struct key *key_r)
     key_r->len = sizeof first + name.len;
 }
 
-static void expiry_key(uint64_t expiry_ms, enum service service, struct bytes key,
-                       struct key *key_r)
+enum { NAMED = 0x80 }; /* added to a service's number in the index of times */
+
+static void append_key(struct key *key, const void *data, size_t len)
 {
-    uint64_t time = htobe64(expiry_ms);
-    memcpy(key_r->data, &time, sizeof time);
-    key_r->data[sizeof time] = (uint8_t)service;
-    memcpy(key_r->data + sizeof time + 1, key.data, key.len);
-    key_r->len = sizeof time + 1 + key.len;
+    if (len > 0)
+        memcpy(key->data + key->len, data, len);
+    key->len += len;
+}
+
+/* Service, namespace, name: in the table of namespaces, and behind a time. */
+static void append_named(struct key *key, uint8_t service, struct tx_key of)
+{
+    const uint16_t namespace = htobe16(of.namespace);
+    append_key(key, &service, sizeof service);
+    if (of.namespace != 0)
+        append_key(key, &namespace, sizeof namespace);
+    append_key(key, of.name.data, of.name.len);
+}
+
+/* Where a record stands. */
+struct place {
+    enum table table;
+    MDB_val at;
+    struct key key;
+};
+
+/* place_r->at may point into *place_r or be the name. */
+static void find_place(struct tx_key key, struct place *place_r)
+{
+    if (key.namespace == 0) {
+        place_r->table = (enum table)key.service;
+        place_r->at = env_val(key.name);
+        return;
+    }
+    place_r->table = TABLE_NAMED;
+    place_r->key.len = 0;
+    append_named(&place_r->key, (uint8_t)key.service, key);
+    place_r->at = key_val(&place_r->key);
+}
+
+static void expiry_key(uint64_t expiry_ms, struct tx_key of, struct key *key_r)
+{
+    const uint64_t time = htobe64(expiry_ms);
+    key_r->len = 0;
+    append_key(key_r, &time, sizeof time);
+    append_named(key_r, (uint8_t)(of.service | (of.namespace != 0 ? NAMED : 0)), of);
+}
+
+/* The record that an entry of the index of times is of. Its name points into it. */
+static bool parse_expiry_key(const struct key *key, struct tx_key *of_r)
+{
+    uint16_t namespace = 0;
+    size_t at = sizeof(uint64_t) + 1;
+    *of_r = (struct tx_key){0};
+    if (key->len <= at)
+        return false;
+    bool named = key->data[at - 1] & NAMED;
+    if (named && key->len > at + sizeof namespace) {
+        memcpy(&namespace, key->data + at, sizeof namespace);
+        at += sizeof namespace;
+    }
+    of_r->service = key->data[sizeof(uint64_t)] & ~NAMED;
+    of_r->namespace = be16toh(namespace);
+    of_r->name = (struct bytes){key->data + at, key->len - at};
+    return of_r->service < SERVICE_COUNT && named == (namespace != 0) && of_r->name.len <= KEY_MAX;
 }
 
 /* 0 for a key that is too short to have one. */
@@ -107,18 +165,19 @@ static bool parse(enum service service, MDB_val stored, struct record *record_r)
 }
 
 /* Also what has expired. STATUS_OK, STATUS_NOT_FOUND, STATUS_DAMAGED. */
-static enum status look_up(const struct work *work, enum service service, struct bytes key,
-                           struct record *record_r)
+static enum status look_up(const struct work *work, struct tx_key key, struct record *record_r)
 {
-    MDB_val at = env_val(key), value;
+    struct place place;
+    MDB_val value;
     *record_r = (struct record){0};
-    if (work->env->tables[service] == 0)
+    find_place(key, &place);
+    if (work->env->tables[place.table] == 0)
         return STATUS_NOT_FOUND;
-    int code = mdb_get(work->txn, work->env->tables[service], &at, &value);
+    int code = mdb_get(work->txn, work->env->tables[place.table], &place.at, &value);
     enum status status = env_status(work->env, code, "read");
-    if (status == STATUS_OK && !parse(service, value, record_r))
+    if (status == STATUS_OK && !parse(key.service, value, record_r))
         status = env_damaged(work->env, "a record of %zu bytes in %s is none that Strato wrote",
-                             value.mv_size, service_name(service));
+                             value.mv_size, service_name(key.service));
     return status;
 }
 
@@ -127,10 +186,9 @@ static bool expired(const struct record *record, uint64_t now_ms)
     return record->expiry_ms != 0 && record->expiry_ms <= now_ms;
 }
 
-enum status record_get(const struct work *work, enum service service, struct bytes key,
-                       struct record *record_r)
+enum status record_get(const struct work *work, struct tx_key key, struct record *record_r)
 {
-    enum status status = look_up(work, service, key, record_r);
+    enum status status = look_up(work, key, record_r);
     return status == STATUS_OK && expired(record_r, work->now_ms) ? STATUS_NOT_FOUND : status;
 }
 
@@ -148,65 +206,81 @@ static enum status drop(const struct work *work, enum table table, MDB_val key)
                       "delete");
 }
 
+static enum status drop_record(const struct work *work, struct tx_key key)
+{
+    struct place place;
+    find_place(key, &place);
+    return drop(work, place.table, place.at);
+}
+
 /* The index of times follows a record from one expiry to another; 0: it has none. */
-static enum status move_expiry(const struct work *work, enum service service, struct bytes key,
-                               uint64_t from, uint64_t to)
+static enum status move_expiry(const struct work *work, struct tx_key key, uint64_t from,
+                               uint64_t to)
 {
     struct key index;
     enum status status = STATUS_OK;
     if (from == to)
         return STATUS_OK;
     if (from != 0) {
-        expiry_key(from, service, key, &index);
+        expiry_key(from, key, &index);
         status = drop(work, TABLE_EXPIRY, key_val(&index));
     }
     if (status == STATUS_NOT_FOUND)
         status = STATUS_OK;
     if (to == 0 || status != STATUS_OK)
         return status;
-    expiry_key(to, service, key, &index);
+    expiry_key(to, key, &index);
     return put(work, TABLE_EXPIRY, key_val(&index), (MDB_val){0});
 }
 
-enum status record_put(struct work *work, enum service service, struct bytes key,
-                       struct bytes value, uint64_t expiry_ms, uint64_t *revision_r)
+/* Room for a record of len bytes under a key. */
+static enum status reserve(const struct work *work, struct tx_key key, size_t len, uint8_t **to_r)
+{
+    struct place place;
+    MDB_val to = {len, NULL};
+    find_place(key, &place);
+    if (work->env->tables[place.table] == 0)
+        return STATUS_FULL;
+    int code = mdb_put(work->txn, work->env->tables[place.table], &place.at, &to, MDB_RESERVE);
+    *to_r = to.mv_data;
+    return env_status(work->env, code, "write");
+}
+
+enum status record_put(struct work *work, struct tx_key key, struct bytes value, uint64_t expiry_ms,
+                       uint64_t *revision_r)
 {
     struct record old = {0};
+    uint8_t *to;
     work->changed = true;
-    if (work->env->tables[service] == 0)
-        return STATUS_FULL;
-    if (look_up(work, service, key, &old) != STATUS_OK)
+    if (look_up(work, key, &old) != STATUS_OK)
         old = (struct record){0};
     if (old.revision > work->state->revision) /* a key's revisions grow, whatever state has lost */
         work->state->revision = old.revision;
     struct record_header header = {RECORD_FORMAT, ++work->state->revision, expiry_ms};
-    enum status status = move_expiry(work, service, key, old.expiry_ms, expiry_ms);
+    enum status status = key.namespace != 0 ? formats_raise(work->env, work->txn) : STATUS_OK;
+    if (status == STATUS_OK)
+        status = move_expiry(work, key, old.expiry_ms, expiry_ms);
+    if (status == STATUS_OK)
+        status = reserve(work, key, sizeof header + value.len, &to);
     if (status != STATUS_OK)
         return status;
-    MDB_val at = env_val(key), to = {sizeof header + value.len, NULL};
-    int code = mdb_put(work->txn, work->env->tables[service], &at, &to, MDB_RESERVE);
-    status = env_status(work->env, code, "write");
-    if (status != STATUS_OK)
-        return status;
-    memcpy(to.mv_data, &header, sizeof header);
+    memcpy(to, &header, sizeof header);
     if (value.len > 0)
-        memcpy((uint8_t *)to.mv_data + sizeof header, value.data, value.len);
+        memcpy(to + sizeof header, value.data, value.len);
     *revision_r = header.revision;
     return STATUS_OK;
 }
 
-enum status record_delete(struct work *work, enum service service, struct bytes key)
+enum status record_delete(struct work *work, struct tx_key key)
 {
     struct record old;
-    enum status status = record_get(work, service, key, &old);
+    enum status status = record_get(work, key, &old);
     if (status == STATUS_NOT_FOUND)
         return STATUS_NOT_FOUND;
     work->changed = true;
     work->state->revision++;
-    status = move_expiry(work, service, key, status == STATUS_OK ? old.expiry_ms : 0, 0);
-    if (status != STATUS_OK)
-        return status;
-    return drop(work, (enum table)service, env_val(key));
+    status = move_expiry(work, key, status == STATUS_OK ? old.expiry_ms : 0, 0);
+    return status == STATUS_OK ? drop_record(work, key) : status;
 }
 
 /* ---- Expiry ---- */
@@ -236,14 +310,13 @@ uint64_t record_next_expiry(const struct work *work)
 /* Removes an entry of the index, and its record if that is the one that it is of. */
 static enum status reclaim_one(struct work *work, const struct key *index, uint64_t expiry_ms)
 {
-    enum service service = index->len > 9 ? index->data[8] : SERVICE_COUNT;
     enum status status = STATUS_OK;
     struct record record;
+    struct tx_key key;
     work->changed = true;
-    if (service < SERVICE_COUNT) {
-        struct bytes key = {index->data + 9, index->len - 9};
-        if (look_up(work, service, key, &record) == STATUS_OK && record.expiry_ms == expiry_ms)
-            status = drop(work, (enum table)service, env_val(key));
+    if (parse_expiry_key(index, &key)) {
+        if (look_up(work, key, &record) == STATUS_OK && record.expiry_ms == expiry_ms)
+            status = drop_record(work, key);
     } else {
         (void)!env_damaged(work->env, "the index of times has an entry of %zu bytes", index->len);
     }
@@ -415,26 +488,32 @@ static const struct bytes state_key = {(const uint8_t *)"state", 5};
 
 /* ---- The state, found again ---- */
 
+static void survey_one(enum service service, MDB_val stored, struct state *state)
+{
+    struct record record;
+    struct set_root root = {0};
+    if (service >= SERVICE_COUNT || !parse(service, stored, &record))
+        return;
+    if (service_info(service)->holds == OP_HOLDS_ITEMS)
+        memcpy(&root, record.value.data, sizeof root);
+    if (record.revision > state->revision)
+        state->revision = record.revision;
+    if (root.id > state->set_id)
+        state->set_id = root.id;
+}
+
 /* The largest revision and set id of a table's records. */
-static void survey(const struct work *work, enum service service, struct state *state)
+static void survey(const struct work *work, enum table table, struct state *state)
 {
     MDB_cursor *cursor;
     MDB_val key, value;
-    struct record record;
     uint64_t number = 0;
-    if (work->env->tables[service] == 0 ||
-        mdb_cursor_open(work->txn, work->env->tables[service], &cursor) != MDB_SUCCESS)
+    if (work->env->tables[table] == 0 ||
+        mdb_cursor_open(work->txn, work->env->tables[table], &cursor) != MDB_SUCCESS)
         return;
     while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
-        struct set_root root = {0};
-        if (parse(service, value, &record)) {
-            if (service_info(service)->holds == OP_HOLDS_ITEMS)
-                memcpy(&root, record.value.data, sizeof root);
-            if (record.revision > state->revision)
-                state->revision = record.revision;
-            if (root.id > state->set_id)
-                state->set_id = root.id;
-        }
+        survey_one(table == TABLE_NAMED ? *(const uint8_t *)key.mv_data : (enum service)table,
+                   value, state);
         if (++number % STEPS == 0)
             run_child_beat(clock_ms());
     }
@@ -472,7 +551,8 @@ void record_load_state(const struct work *work, struct state *state_r)
         return;
     *state_r = (struct state){.set_id = last_id};
     for (enum service service = 0; service < SERVICE_COUNT; service++)
-        survey(work, service, state_r);
+        survey(work, (enum table)service, state_r);
+    survey(work, TABLE_NAMED, state_r);
     if (status != STATUS_NOT_FOUND || state_r->revision > 0)
         (void)!env_damaged(work->env, "its own counters make no sense; they are made anew from the "
                                       "records");

@@ -3,8 +3,12 @@
  *
  *     cache, counter, flag, kv   key -> header, value (as in the arena: a counter is eight bytes)
  *     set      key -> header, struct set_root
+ *     named    service, namespace (2 bytes, big-endian; never 0), key -> as in the service's table,
+ *              which has the keys of namespace 0
  *     item     id of the set (8 bytes, big-endian), item -> nothing (a value for others than sets)
- *     expiry   time in ms (8 bytes, big-endian), service (1 byte), key -> nothing
+ *     expiry   time in ms (8 bytes, big-endian), service, key -> nothing; in a namespace:
+ *              time, service + 128, namespace, key
+ *     meta     formats: formats.h; "state" -> struct state; "channel" + number: channels.h
  *     meta     formats: formats.h; "state" -> struct state; "channel" + number: channels.h
  *
  * All numbers little-endian but where their order as keys counts.
@@ -48,17 +52,19 @@ struct record {
     struct bytes value; /* in the database; valid until the next change in the transaction */
 };
 
+/* Of keys in a service's own space, in any namespace. */
+
 /* STATUS_OK; STATUS_NOT_FOUND, also when it has expired; STATUS_DAMAGED: it is none of Strato. The
  * value of a counter, a flag or a set then has the right length. */
-enum status record_get(const struct work *work, enum service service, struct bytes key,
+enum status record_get(const struct work *work, struct tx_key key,
                        struct record *record_r) MUST_CHECK;
 /* Stores a record with the next revision. value must not lie in the database. STATUS_OK, or
  * STATUS_FULL or STATUS_DAMAGED: then the transaction must be aborted. */
-enum status record_put(struct work *work, enum service service, struct bytes key,
-                       struct bytes value, uint64_t expiry_ms, uint64_t *revision_r) MUST_CHECK;
+enum status record_put(struct work *work, struct tx_key key, struct bytes value, uint64_t expiry_ms,
+                       uint64_t *revision_r) MUST_CHECK;
 /* STATUS_OK, also for a damaged one; STATUS_NOT_FOUND (missing, or expired); STATUS_FULL and
  * STATUS_DAMAGED as above. */
-enum status record_delete(struct work *work, enum service service, struct bytes key) MUST_CHECK;
+enum status record_delete(struct work *work, struct tx_key key) MUST_CHECK;
 
 /* Removes up to limit records that have expired; *count_r says how many. STATUS_OK; STATUS_FULL or
  * STATUS_DAMAGED as above. */

@@ -5,17 +5,29 @@
  */
 #include "store/disk/steps.h"
 
+#include <endian.h>
+
 #include "proto/base/clock.h"
 #include "proto/base/failpoint.h"
 #include "store/disk/formats.h"
 
 enum { BATCH = 1000 }; /* records of one transaction */
 
-/* Where it goes on: a key and a NUL, so that the next record is the one behind that key. */
+/* Where it goes on: whether in the table of namespaces, and the least key that comes next there. */
 struct position {
-    uint8_t data[KEY_MAX + 1];
-    size_t len; /* 0: at the first */
+    uint8_t data[1 + 1 + sizeof(uint16_t) + KEY_MAX + 1];
+    size_t len;
 };
+
+static struct position position_of(bool named, struct bytes key)
+{
+    struct position position = {.data = {named}, .len = 1 + key.len};
+    if (position.len > sizeof position.data - 1)
+        position.len = sizeof position.data - 1;
+    if (key.len > 0)
+        memcpy(position.data + 1, key.data, position.len - 1);
+    return position;
+}
 
 static const struct step *step_from(const struct step *steps, enum service service, uint32_t from)
 {
@@ -25,36 +37,58 @@ static const struct step *step_from(const struct step *steps, enum service servi
     return NULL;
 }
 
-static struct position position_at(struct bytes key)
-{
-    struct position position = {.len = key.len < KEY_MAX ? key.len : KEY_MAX};
-    memcpy(position.data, key.data, position.len);
-    position.data[position.len++] = '\0';
-    return position;
-}
-
-/* The key at a position or the next behind it; false at the end. */
+/* The key at a position or the next behind it; false when the service has none there. */
 static bool find_key(struct engine *engine, enum service service, const struct position *at,
                      struct bytes *key_r)
 {
-    struct work *work = &engine->work;
+    const struct work *work = &engine->work;
+    bool named = at->data[0];
+    MDB_dbi table = work->env->tables[named ? TABLE_NAMED : (enum table)service];
     MDB_cursor *cursor;
-    MDB_val key = {at->len, (void *)(uintptr_t)at->data}, value;
-    env_must(work->env, mdb_cursor_open(work->txn, work->env->tables[service], &cursor), "read");
-    int code = mdb_cursor_get(cursor, &key, &value, at->len > 0 ? MDB_SET_RANGE : MDB_FIRST);
+    MDB_val key = {at->len - 1, (void *)(uintptr_t)(at->data + 1)}, value;
+    if (table == 0)
+        return false;
+    env_must(work->env, mdb_cursor_open(work->txn, table, &cursor), "read");
+    int code = mdb_cursor_get(cursor, &key, &value, at->len > 1 ? MDB_SET_RANGE : MDB_FIRST);
     mdb_cursor_close(cursor);
     if (env_status(work->env, code, "read") != STATUS_OK)
         return false;
     *key_r = env_bytes(key);
-    return true;
+    return !named || key_r->data[0] == service;
 }
 
-static enum status take_one(struct engine *engine, const struct step *step, struct bytes name)
+/* Moves to the table of namespaces, or on to the next record. False when there are no more. */
+static bool find_record(struct engine *engine, enum service service, struct position *at,
+                        struct bytes *key_r)
+{
+    const uint8_t prefix = (uint8_t)service;
+    if (find_key(engine, service, at, key_r))
+        return true;
+    if (at->data[0])
+        return false;
+    *at = position_of(true, (struct bytes){&prefix, 1});
+    return find_key(engine, service, at, key_r);
+}
+
+/* The record's key, from its key in its table; it stands in the position. */
+static struct tx_key key_in(const struct position *at, enum service service)
+{
+    struct tx_key key = {.service = service, .name = {at->data + 1, at->len - 1}};
+    if (at->data[0] && key.name.len > sizeof key.namespace + 1) {
+        uint16_t namespace;
+        memcpy(&namespace, key.name.data + 1, sizeof namespace);
+        key.namespace = be16toh(namespace);
+        key.name.data += 1 + sizeof namespace;
+        key.name.len -= 1 + sizeof namespace;
+    }
+    return key;
+}
+
+static enum status take_one(struct engine *engine, const struct step *step, struct tx_key key)
 {
     struct batch_entry entry = {0};
     struct disk_tx tx;
     struct tx_item item;
-    const struct tx_key key = {.service = step->service, .name = name};
     disk_tx_write(&tx, &engine->work, &engine->batch, &entry);
     if (tx_get(&tx.tx, key, &item) != STATUS_OK)
         return STATUS_OK; /* it has expired, or makes no sense */
@@ -71,12 +105,13 @@ static enum status take_some(struct engine *engine, const struct step *step, str
     struct bytes found;
     *done_r = false;
     for (int i = 0; i < BATCH && status == STATUS_OK; i++) {
-        if (!find_key(engine, step->service, at, &found)) {
+        if (!find_record(engine, step->service, at, &found)) {
             *done_r = true;
             break;
         }
-        *at = position_at(found);
-        status = take_one(engine, step, (struct bytes){at->data, at->len - 1});
+        *at = position_of(at->data[0], found);
+        status = take_one(engine, step, key_in(at, step->service));
+        at->data[at->len++] = '\0'; /* the next is behind this one */
     }
     return status;
 }
@@ -95,7 +130,7 @@ static bool advance(struct engine *engine, enum service service, uint32_t from,
 {
     bool done = true;
     enum status status = STATUS_OK;
-    struct position at = {0};
+    struct position at = position_of(false, (struct bytes){0});
     engine_begin(engine);
     struct bytes noted = formats_position(&engine->env, engine->work.txn, service);
     if (noted.len > 0 && noted.len <= sizeof at.data) {

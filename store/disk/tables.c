@@ -12,6 +12,7 @@ static const char *const table_names[TABLE_COUNT] = {
     [TABLE_ITEM] = "item",
     [TABLE_EXPIRY] = "expiry",
     [TABLE_META] = "meta",
+    [TABLE_NAMED] = "named",
 };
 
 /* Whether the main table has nothing in it: new, or its first start was cut off. */
@@ -23,10 +24,10 @@ static bool is_empty(MDB_txn *txn)
            mdb_stat(txn, main_table, &stat) == MDB_SUCCESS && stat.ms_entries == 0;
 }
 
-/* A service that this release has and the one before had not, has no table yet. */
+/* What this release has and the one that wrote the database had not, has no table yet. */
 static bool may_be_missing(unsigned table)
 {
-    return table < SERVICE_COUNT;
+    return table < SERVICE_COUNT || table == TABLE_NAMED;
 }
 
 static void open_table(struct env *env, MDB_txn *txn, unsigned table)
@@ -112,8 +113,9 @@ void tables_open(struct env *env)
     if (!empty) {
         open_table(env, txn, TABLE_META);
         formats_check(env, txn);
-        for (unsigned i = 0; i < TABLE_META; i++)
-            open_table(env, txn, i);
+        for (unsigned i = 0; i < TABLE_COUNT; i++)
+            if (i != TABLE_META)
+                open_table(env, txn, i);
     }
     env_check_open(env, mdb_txn_commit(txn)); /* an abort would close the tables again */
     if (empty)

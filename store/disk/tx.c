@@ -20,7 +20,7 @@ static enum status get(struct tx *tx, struct tx_key key, struct tx_item *item_r)
     *item_r = (struct tx_item){0};
     if (key.collection != 0)
         return record_get_part(self->work, key.collection, key.name, &item_r->value);
-    enum status status = record_get(self->work, key.service, key.name, &record);
+    enum status status = record_get(self->work, key, &record);
     if (status != STATUS_OK)
         return status;
     *item_r = (struct tx_item){record.value, record.revision, record.expiry_ms};
@@ -37,11 +37,10 @@ static enum status put(struct tx *tx, struct tx_key key, struct bytes value, uin
     *revision_r = 0;
     if (key.collection != 0)
         return record_put_part(self->work, key.collection, key.name, value);
-    enum status status =
-        record_put(self->work, key.service, key.name, value, expiry_ms, revision_r);
+    enum status status = record_put(self->work, key, value, expiry_ms, revision_r);
     if (status == STATUS_OK)
         batch_wrote(self->batch, self->entry,
-                    &(struct batch_wrote){key.service, key.name, value, expiry_ms, *revision_r});
+                    &(struct batch_wrote){key, value, expiry_ms, *revision_r});
     return status;
 }
 
@@ -50,10 +49,9 @@ static enum status take_away(struct tx *tx, struct tx_key key)
     struct disk_tx *self = disk_tx(tx);
     if (key.collection != 0)
         return record_remove_part(self->work, key.collection, key.name);
-    enum status status = record_delete(self->work, key.service, key.name);
+    enum status status = record_delete(self->work, key);
     if (status == STATUS_OK)
-        batch_wrote(self->batch, self->entry,
-                    &(struct batch_wrote){.service = key.service, .key = key.name});
+        batch_wrote(self->batch, self->entry, &(struct batch_wrote){.key = key});
     return status;
 }
 
@@ -68,7 +66,7 @@ static void show(struct tx *tx, struct tx_key key, struct bytes view)
 {
     struct disk_tx *self = disk_tx(tx);
     if (self->batch)
-        batch_show(self->batch, self->entry, key.service, key.name, view);
+        batch_show(self->batch, self->entry, key, view);
     else
         self->shown = view;
 }

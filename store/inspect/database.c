@@ -20,12 +20,13 @@
 
 enum {
     TRIES = 10,
-    MISSING_MAX = 256,     /* pages at the end that may never have been written, as in env.c */
-    SHOWN = 8,             /* saved results of a channel */
-    META_MAX = 4096,       /* entries of the table meta: one for each channel, and two */
-    TABLES_MAX = 64,       /* more are not Strato's */
-    TABLE_NAME_MAX = 64,   /* as kept here, with its NUL */
-    VALUE_READ = 64 * 1024 /* bytes of a record's value that are read to show it */
+    MISSING_MAX = 256,      /* pages at the end that may never have been written, as in env.c */
+    SHOWN = 8,              /* saved results of a channel */
+    META_MAX = 4096,        /* entries of the table meta: one for each channel, and two */
+    TABLES_MAX = 64,        /* more are not Strato's */
+    TABLE_NAME_MAX = 64,    /* as kept here, with its NUL */
+    VALUE_READ = 64 * 1024, /* bytes of a record's value that are read to show it */
+    NAMED_BEFORE = 3,       /* service and namespace, before a key in the table of namespaces */
 };
 
 struct table_found {
@@ -86,7 +87,8 @@ static bool take_table(void *context, const struct pages_item *item)
 struct check {
     struct database *database;
     const char *name;
-    bool records; /* of a service: with a header */
+    bool records;  /* of services: with a header */
+    size_t before; /* bytes of a key before the client's own */
     uint64_t entries, bad, expired, bytes;
 };
 
@@ -99,7 +101,8 @@ static bool check_item(void *context, const struct pages_item *item)
     if (!check->records)
         return true;
     if (pages_value(&check->database->pages, item, &header, sizeof header) != sizeof header ||
-        header.format != RECORD_FORMAT || item->key.len == 0 || item->key.len > KEY_MAX)
+        header.format != RECORD_FORMAT || item->key.len <= check->before ||
+        item->key.len - check->before > KEY_MAX)
         check->bad++;
     else
         check->expired += header.expiry_ms != 0 && header.expiry_ms <= check->database->now_ms;
@@ -109,9 +112,11 @@ static bool check_item(void *context, const struct pages_item *item)
 /* Reads every page of a table. */
 static void check_table(struct database *database, const struct table_found *table, json_t *row)
 {
+    bool named = strcmp(table->name, "named") == 0;
     struct check check = {.database = database,
                           .name = table->name,
-                          .records = inspect_service(table->name) < SERVICE_COUNT};
+                          .records = named || inspect_service(table->name) < SERVICE_COUNT,
+                          .before = named ? NAMED_BEFORE : 0};
     walk(database, &table->tree, table->name, (struct bytes){0}, check_item, &check);
     show_number(row, "found", check.entries);
     show_number(row, "bytes", check.bytes);
@@ -387,7 +392,7 @@ static bool show_record(void *context, const struct pages_item *item)
     json_t *to = show_object(database->report->root, "record");
     unsigned service = inspect_service(database->options->service);
     show_text(to, "service", "%s", database->options->service);
-    show_bytes(to, "key", item->key, KEY_MAX);
+    show_bytes(to, "key", database->options->key, KEY_MAX);
     if (len < sizeof header) {
         report_trouble(database->report, "the record is too short");
         return false;
@@ -408,8 +413,19 @@ static bool show_record(void *context, const struct pages_item *item)
 
 static void find_record(struct database *database)
 {
-    const struct pages_tree *tree = table_named(database, database->options->service);
-    if (tree && pages_find(&database->pages, tree, database->options->key, show_record, database))
+    const struct inspect_options *options = database->options;
+    const struct pages_tree *tree =
+        table_named(database, options->namespace ? "named" : options->service);
+    const uint8_t before[NAMED_BEFORE] = {(uint8_t)inspect_service(options->service),
+                                          (uint8_t)(options->namespace >> 8),
+                                          (uint8_t)options->namespace};
+    struct buffer key = {0};
+    buffer_append(&key, before, options->namespace ? sizeof before : 0);
+    buffer_append(&key, options->key.data, options->key.len);
+    bool found =
+        tree && pages_find(&database->pages, tree, buffer_bytes(&key), show_record, database);
+    buffer_free(&key);
+    if (found)
         return;
     if (*database->pages.error)
         report_trouble(database->report, "%s", database->pages.error);

@@ -16,6 +16,7 @@ struct inspect_options {
     bool check;          /* also read what takes long: values with their checksums, every page */
     bool all;            /* show every waiting submission and every saved result */
     const char *service; /* one record is wanted: its service ("kv"); else NULL */
+    uint16_t namespace;  /* that it is in */
     struct bytes key;    /* and its key */
 };
 

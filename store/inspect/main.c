@@ -5,6 +5,7 @@
  * Exit code 0: shown, and it makes sense; 1: something makes no sense, see "trouble"; 2: the
  * command line is wrong, or what it names cannot be read.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -56,6 +57,7 @@ static void print(bool version)
             "                         shows (memory, disk-3), and disk takes no PATH\n"
             "  -c, --check            read and check everything: each record, each page\n"
             "  -a, --all              show all that waits and all results, not the first ones\n"
+            "  -n, --namespace NUMBER that the record is in; without it 0, the default one\n"
             "  -j, --json             as JSON\n"
             "  -V, --version          the version\n"
             "  -h, --help             this\n"
@@ -66,17 +68,28 @@ static void print(bool version)
             services);
 }
 
+static uint16_t parse_namespace(const char *text)
+{
+    char *end;
+    errno = 0;
+    unsigned long number = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno != 0 || number > UINT16_MAX)
+        refuse("a namespace is a number from 0 to %d, not %s", UINT16_MAX, text);
+    return (uint16_t)number;
+}
+
 static void parse_flags(int argc, char **argv, struct command *command)
 {
     static const struct option flags[] = {{"in", required_argument, NULL, 'i'},
                                           {"check", no_argument, NULL, 'c'},
                                           {"all", no_argument, NULL, 'a'},
                                           {"json", no_argument, NULL, 'j'},
+                                          {"namespace", required_argument, NULL, 'n'},
                                           {"version", no_argument, NULL, 'V'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     int flag;
-    while ((flag = getopt_long(argc, argv, "i:cajVh", flags, NULL)) != -1) {
+    while ((flag = getopt_long(argc, argv, "i:cajn:Vh", flags, NULL)) != -1) {
         if (flag == 'i')
             command->in = optarg;
         else if (flag == 'c')
@@ -85,6 +98,8 @@ static void parse_flags(int argc, char **argv, struct command *command)
             command->options.all = true;
         else if (flag == 'j')
             command->json = true;
+        else if (flag == 'n')
+            command->options.namespace = parse_namespace(optarg);
         else if (flag == 'V' || flag == 'h') {
             print(flag == 'V');
             exit(0);

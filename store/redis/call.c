@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "proto/base/log.h"
+#include "store/redis/command.h"
 
 static struct bytes put(uint8_t **at, const void *data, size_t len)
 {
@@ -19,9 +20,11 @@ static struct bytes put(uint8_t **at, const void *data, size_t len)
 struct redis_call *redis_call_new(const struct engine_call *from, const char *prefix)
 {
     const struct request *request = &from->request;
+    char mark[REDIS_MARK_MAX];
     size_t prefix_len = strlen(prefix);
+    size_t mark_len = redis_mark(request->namespace, request->key, mark);
     struct redis_call *call =
-        malloc(sizeof *call + prefix_len + request->key.len + request->value.len);
+        malloc(sizeof *call + prefix_len + mark_len + request->key.len + request->value.len);
     if (!call)
         panic("out of memory: a request of %zu bytes", request->value.len);
     *call = (struct redis_call){
@@ -32,9 +35,10 @@ struct redis_call *redis_call_new(const struct engine_call *from, const char *pr
     };
     uint8_t *at = call->bytes;
     put(&at, prefix, prefix_len);
+    put(&at, mark, mark_len);
     call->request.key = put(&at, request->key.data, request->key.len);
     call->request.value = put(&at, request->value.data, request->value.len);
-    call->key = (struct bytes){call->bytes, prefix_len + request->key.len};
+    call->key = (struct bytes){call->bytes, prefix_len + mark_len + request->key.len};
     return call;
 }
 

@@ -28,7 +28,7 @@ struct redis_call {
     uint8_t bytes[];
 };
 
-/* A copy of a submission. Its key in Redis begins with prefix. */
+/* A copy of a submission. Its key in Redis begins with prefix, and then redis_mark(). */
 struct redis_call *redis_call_new(const struct engine_call *call, const char *prefix);
 
 /* A queue of calls, in the order in which they came. */

@@ -63,6 +63,16 @@ const char *redis_prefix(enum service service)
     return places[service].prefix;
 }
 
+size_t redis_mark(uint16_t namespace, struct bytes key, char mark[REDIS_MARK_MAX])
+{
+    static const char begins[] = "\xffstrato@";
+    const size_t len = sizeof begins - 1;
+    bool looks_marked = key.len >= len && memcmp(key.data, begins, len) == 0;
+    if (namespace == 0 && !looks_marked)
+        return 0;
+    return (size_t)snprintf(mark, REDIS_MARK_MAX, "%s%u:", begins, namespace);
+}
+
 static void add(struct redis_command *command, const void *word, size_t len)
 {
     command->words[command->count] = len ? word : "";

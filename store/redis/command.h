@@ -13,6 +13,7 @@
 enum {
     REDIS_WORDS_MAX = 6,
     REDIS_PREFIX_MAX = 8, /* "counter:" */
+    REDIS_MARK_MAX = 16,  /* see redis_mark(), with a NUL */
 };
 
 /* Its words point into the request, into itself and to constants. */
@@ -27,6 +28,13 @@ struct redis_command {
  * with where all share one, as on a cluster. */
 unsigned redis_database(enum service service);
 const char *redis_prefix(enum service service);
+
+/*
+ * What comes between that and the key: nothing in namespace 0, whose keys other programs write and
+ * read; in another one "\xffstrato@NUMBER:". A key of namespace 0 that begins so itself has
+ * "\xffstrato@0:" before it. So no two keys of one service meet. Returns its length.
+ */
+size_t redis_mark(uint16_t namespace, struct bytes key, char mark[REDIS_MARK_MAX]);
 
 struct redis_terms {
     uint64_t now_wall_ms; /* a moment of expiry is sent as what is left of it, because the clock of

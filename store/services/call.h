@@ -19,10 +19,16 @@ struct call {
     uint8_t record[32];     /* likewise, to make a small record in that is put */
 };
 
-/* The key of the request in its service's own space. */
+/* The key of a request in its service's own space. */
+static inline struct tx_key request_key(const struct request *request)
+{
+    return (struct tx_key){.service = op_info(request->op)->service,
+                           .namespace = request->namespace,
+                           .name = request->key};
+}
 static inline struct tx_key call_key(const struct call *call)
 {
-    return (struct tx_key){op_info(call->request->op)->service, 0, call->request->key};
+    return request_key(call->request);
 }
 
 /* Answers with the value under the request's key, if there is one. */

@@ -249,7 +249,8 @@ static void test_a_large_set_is_changed_in_place(void **state)
         assert_int_equal(record_put_part(&work, root.id, bytes_of(item), (struct bytes){0}),
                          STATUS_OK);
     }
-    assert_int_equal(record_put(&disk->engine->work, SERVICE_SET, bytes_of("s"),
+    assert_int_equal(record_put(&disk->engine->work,
+                                (struct tx_key){.service = SERVICE_SET, .name = bytes_of("s")},
                                 (struct bytes){(uint8_t *)&root, sizeof root}, 0, &revision),
                      STATUS_OK);
     assert_int_equal(engine_commit(disk->engine, 0, 0), STATUS_OK);
@@ -357,6 +358,87 @@ static void test_limits(void **state)
     disk_remove(&disk);
 }
 
+/* ---- Namespaces ---- */
+
+static struct reply ask_in(struct disk_engine *disk, uint16_t namespace, enum op op,
+                           const char *key, const char *value, int64_t number)
+{
+    struct request request = disk_request(op, key, value, number);
+    request.namespace = namespace;
+    return disk_ask(disk, request);
+}
+
+static const uint16_t namespaces[] = {0, 1, 0x6b76, UINT16_MAX}; /* one begins as a key may */
+enum { NAMESPACES = 4 };
+
+static void assert_namespaces(struct disk_engine *disk, int deleted)
+{
+    for (int i = 0; i < NAMESPACES; i++) {
+        char value[32];
+        uint16_t namespace = namespaces[i];
+        snprintf(value, sizeof value, "of %u", namespace);
+        if (i == deleted)
+            assert_int_equal(ask_in(disk, namespace, OP_KV_GET, "key", NULL, 0).status,
+                             STATUS_NOT_FOUND);
+        else
+            assert_reply(ask_in(disk, namespace, OP_KV_GET, "key", NULL, 0), STATUS_OK, value);
+        assert_int_equal(ask_in(disk, namespace, OP_COUNTER_GET, "key", NULL, 0).number, i + 1);
+        assert_int_equal(ask_in(disk, namespace, OP_SET_GET, "key", NULL, 0).value.len, 7);
+    }
+}
+
+static void test_namespaces_do_not_mix(void **state)
+{
+    (void)state;
+    struct disk_engine *disk = disk_new();
+    disk_open(disk);
+    for (int i = 0; i < NAMESPACES; i++) {
+        char value[32], item[32];
+        snprintf(value, sizeof value, "of %u", namespaces[i]);
+        snprintf(item, sizeof item, "%05u", namespaces[i]);
+        assert_int_equal(ask_in(disk, namespaces[i], OP_KV_PUT, "key", value, 0).status, STATUS_OK);
+        (void)ask_in(disk, namespaces[i], OP_COUNTER_INCREMENT, "key", NULL, i + 1);
+        (void)ask_in(disk, namespaces[i], OP_SET_ADD, "key", item, 0);
+    }
+    assert_namespaces(disk, -1);
+    disk_close(disk);
+    disk_open(disk);
+    assert_namespaces(disk, -1);
+    assert_int_equal(ask_in(disk, 1, OP_KV_DELETE, "key", NULL, 0).status, STATUS_OK);
+    assert_namespaces(disk, 1);
+    assert_int_equal(ask_in(disk, 1, OP_KV_PUT, "key", "of 1", 0).status, STATUS_OK);
+    assert_int_equal(ask_in(disk, 0, OP_KV_DELETE, "key", NULL, 0).status, STATUS_OK);
+    assert_namespaces(disk, 0);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
+/* Each expires by its own time. */
+static void test_namespaces_expire_apart(void **state)
+{
+    (void)state;
+    struct disk_engine *disk = disk_new();
+    const uint64_t now_ms = clock_service_ms();
+    disk_open(disk);
+    for (int i = 0; i < NAMESPACES; i++) {
+        struct request request = cache_request("key", "v", i % 2 ? now_ms + 1 : now_ms + 1000000);
+        request.namespace = namespaces[i];
+        assert_int_equal(disk_ask(disk, request).status, STATUS_OK);
+    }
+    while (clock_service_ms() <= now_ms + 1)
+        usleep(1000);
+    while (disk_engine.tend(disk->engine, clock_service_ms()))
+        ;
+    assert_int_equal(entries(disk, TABLE_EXPIRY), NAMESPACES / 2);
+    assert_int_equal(entries(disk, (enum table)SERVICE_CACHE), 1);
+    assert_int_equal(entries(disk, TABLE_NAMED), NAMESPACES / 2 - 1);
+    for (int i = 0; i < NAMESPACES; i++)
+        assert_int_equal(ask_in(disk, namespaces[i], OP_CACHE_GET, "key", NULL, 0).status,
+                         i % 2 ? STATUS_NOT_FOUND : STATUS_OK);
+    disk_close(disk);
+    disk_remove(&disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,6 +451,8 @@ int main(void)
         cmocka_unit_test(test_a_large_set_is_changed_in_place),
         cmocka_unit_test(test_expiry),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_namespaces_do_not_mix),
+        cmocka_unit_test(test_namespaces_expire_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

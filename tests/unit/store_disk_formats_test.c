@@ -181,6 +181,15 @@ static void step_until_killed(struct disk_engine *opened)
     steps_take(opened->engine, newest, steps);
 }
 
+/* Of every namespace some. */
+static struct request request_for(enum op op, int number, const char *key, const char *value)
+{
+    static const uint16_t namespaces[] = {0, 1, UINT16_MAX};
+    struct request request = disk_request(op, key, value, 0);
+    request.namespace = namespaces[number % 3];
+    return request;
+}
+
 static void test_a_step_is_carried_out_once_for_each_record(void **state)
 {
     (void)state;
@@ -188,9 +197,7 @@ static void test_a_step_is_carried_out_once_for_each_record(void **state)
     disk_open(disk);
     for (int i = 0; i < RECORDS; i++) {
         snprintf(key, sizeof key, "key-%d", i);
-        disk_submit(
-            disk, 0,
-            (struct request){.op = OP_KV_PUT, .key = bytes_of(key), .value = bytes_of(key)});
+        disk_submit(disk, 0, request_for(OP_KV_PUT, i, key, key));
         if (i % CHANNEL_SLOTS == 0)
             disk_settle(disk);
     }
@@ -206,7 +213,7 @@ static void test_a_step_is_carried_out_once_for_each_record(void **state)
     for (int i = 0; i < RECORDS; i++) {
         snprintf(key, sizeof key, "key-%d", i);
         snprintf(value, sizeof value, "key-%d!", i);
-        assert_reply(disk_do(disk, OP_KV_GET, key, NULL, 0), STATUS_OK, value);
+        assert_reply(disk_ask(disk, request_for(OP_KV_GET, i, key, NULL)), STATUS_OK, value);
     }
     disk_close(disk);
     assert_refused(); /* this release knows format 1 of KV */

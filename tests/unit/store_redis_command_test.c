@@ -136,6 +136,27 @@ static void services_have_places_of_their_own(void **state)
     }
 }
 
+/* What stands before the key: as text. */
+static void check_mark(uint16_t namespace, const char *key, const char *expected)
+{
+    char mark[REDIS_MARK_MAX];
+    size_t len = redis_mark(namespace, bytes_of(key), mark);
+    assert_int_equal(len, strlen(expected));
+    assert_memory_equal(mark, expected, len);
+}
+
+static void keys_of_namespaces_never_meet(void **state)
+{
+    (void)state;
+    check_mark(0, "k", "");
+    check_mark(0, "\xffstrato", "");
+    check_mark(1, "k", "\xffstrato@1:");
+    check_mark(65535, "k", "\xffstrato@65535:");
+    check_mark(0, "\xffstrato@1:k", "\xffstrato@0:");
+    check_mark(0, "\xffstrato@", "\xffstrato@0:");
+    check_mark(1, "\xffstrato@0:k", "\xffstrato@1:");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +167,7 @@ int main(void)
         cmocka_unit_test(every_operation_has_a_command),
         cmocka_unit_test(what_has_expired_on_its_way_still_replaces),
         cmocka_unit_test(services_have_places_of_their_own),
+        cmocka_unit_test(keys_of_namespaces_never_meet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

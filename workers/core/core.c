@@ -11,6 +11,7 @@
 
 #include "proto/base/clock.h"
 #include "workers/core/internal.h"
+#include "workers/core/namespace.h"
 
 /* Bytes of the scratch buffer that are kept for the next value. */
 enum { SCRATCH_MAX = 8 << 20 };
@@ -169,6 +170,7 @@ bool core_start(struct core *core, struct core_call *call)
         panic("operation %d does not exist", (int)call->request.op);
     call->state = (struct core_state){.started_ns = clock_ns()};
     call->reply = (struct reply){0};
+    core_find_namespace(&call->request);
     enum status status =
         core_check(&call->request, core->child->conf.max_value, core->error, sizeof core->error);
     if (status != STATUS_OK)

@@ -71,8 +71,8 @@ enum status core_read_local(struct core_store *store, const struct request *requ
 {
     enum service service = op_info(request->op)->service;
     struct arena_found record;
-    if (!store->reader.base)
-        return STATUS_RETRY; /* a backend without an arena */
+    if (!store->reader.base || request->namespace != 0)
+        return STATUS_RETRY; /* a backend without an arena; arenas have namespace 0 only yet */
     enum status status = arena_read(&store->reader, service, request->key, clock_service_ms(),
                                     &store->core->scratch, &record);
     if (status == STATUS_OK)

@@ -61,7 +61,8 @@ static bool is_packed(const struct call *call, const struct set *set)
 
 static struct tx_key item_key(const struct call *call, const struct set *set, struct bytes item)
 {
-    return (struct tx_key){call_key(call).service, set->root.id, item};
+    return (struct tx_key){
+        .service = call_key(call).service, .collection = set->root.id, .name = item};
 }
 
 /* ---- The whole set ---- */
