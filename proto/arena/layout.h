@@ -80,6 +80,21 @@ static inline unsigned arena_table(enum service service, enum arena_space space)
 {
     return (unsigned)service | (unsigned)space << 8;
 }
+/* Where a service's key in a namespace is: its table, and its key there, which may be put together
+ * in room. */
+static inline struct bytes arena_key(enum service service, uint16_t namespace, struct bytes name,
+                                     uint8_t room[ARENA_KEY_MAX], unsigned *table_r)
+{
+    *table_r = service;
+    if (namespace == 0)
+        return name;
+    *table_r = arena_table(service, ARENA_NAMED);
+    room[0] = (uint8_t)(namespace >> 8);
+    room[1] = (uint8_t) namespace;
+    if (name.len > 0)
+        memcpy(room + sizeof namespace, name.data, name.len);
+    return (struct bytes){room, sizeof namespace + name.len};
+}
 /* Whether a record of this table can have a key of this length. */
 static inline bool arena_key_fits(unsigned table, size_t len)
 {

@@ -90,17 +90,18 @@ enum status engine_commit(struct engine *engine, size_t first, size_t count)
 void engine_publish(struct engine *engine, struct tx_key key, struct bytes shown,
                     uint64_t expiry_ms, uint64_t revision)
 {
-    if (key.namespace != 0)
-        return;
+    uint8_t room[ARENA_KEY_MAX];
+    unsigned table;
+    struct bytes at = arena_key(key.service, key.namespace, key.name, room, &table);
     /* A set is shown as its items, of which it has at least one. */
     bool wanted = service_info(key.service)->holds != OP_HOLDS_ITEMS || shown.len > 0;
     if (wanted && revision != 0 &&
-        arena_load(engine->arena, key.service, key.name, shown, expiry_ms, revision,
-                   clock_service_ms()) == STATUS_OK)
+        arena_load(engine->arena, table, at, shown, expiry_ms, revision, clock_service_ms()) ==
+            STATUS_OK)
         return;
     /* Also one that has expired: the clock may be set back. */
     static const struct arena_origin nobody = {.channel = ARENA_NOBODY};
-    (void)!arena_delete(engine->arena, key.service, key.name, nobody, 0);
+    (void)!arena_delete(engine->arena, table, at, nobody, 0);
 }
 
 /* What was put is what is shown. */

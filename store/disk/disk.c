@@ -54,8 +54,10 @@ static bool read_arena(struct engine *engine, const struct engine_call *call)
     const struct request *request = &call->request;
     enum service service = op_info(request->op)->service;
     struct arena_entry entry;
-    if (request->namespace != 0 ||
-        arena_get(engine->arena, service, request->key, clock_service_ms(), &entry) != STATUS_OK)
+    uint8_t room[ARENA_KEY_MAX];
+    unsigned table;
+    struct bytes key = arena_key(service, request->namespace, request->key, room, &table);
+    if (arena_get(engine->arena, table, key, clock_service_ms(), &entry) != STATUS_OK)
         return false;
     struct reply reply = reply_of(service, &entry);
     complete(engine, call, &reply);

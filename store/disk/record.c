@@ -352,31 +352,53 @@ struct walk {
     const struct work *work;
     enum service service;
     enum table table;
+    bool parts;          /* of a collection: without revision and expiry */
     size_t before;       /* bytes of a key before the name */
     struct key from, to; /* empty: none */
     bool reverse;
 };
 
+/* The key in the walk's table of a name; of an empty one: where its collection or namespace begins.
+ */
+static void range_key(struct tx_key at, struct key *key_r)
+{
+    key_r->len = 0;
+    if (at.collection != 0)
+        part_key(at.collection, at.name, key_r);
+    else if (at.namespace != 0)
+        append_named(key_r, (uint8_t)at.service, at);
+    else
+        append_key(key_r, at.name.data, at.name.len);
+}
+
+/* What comes behind all keys of a collection or namespace. */
+static struct tx_key next_range(struct tx_key at)
+{
+    if (at.collection != 0)
+        at.collection++;
+    else if (at.namespace != 0 && ++at.namespace == 0)
+        at = (struct tx_key){.service = at.service + 1, .namespace = 1};
+    return at;
+}
+
 static void begin_walk(const struct work *work, const struct tx_range *range, struct walk *walk_r)
 {
     const struct tx_key *from = &range->from;
-    bool parts = from->collection != 0;
+    bool parts = from->collection != 0, named = from->namespace != 0;
+    struct tx_key to = *from;
     *walk_r = (struct walk){.work = work,
                             .service = from->service,
-                            .table = parts ? TABLE_ITEM : (enum table)from->service,
-                            .before = parts ? sizeof from->collection : 0,
+                            .table = parts   ? TABLE_ITEM
+                                     : named ? TABLE_NAMED
+                                             : (enum table)from->service,
+                            .parts = parts,
                             .reverse = range->reverse};
-    if (parts) {
-        part_key(from->collection, from->name, &walk_r->from);
-        part_key(range->to.len ? from->collection : from->collection + 1, range->to, &walk_r->to);
-        return;
-    }
-    walk_r->from.len = from->name.len;
-    walk_r->to.len = range->to.len;
-    if (from->name.len > 0)
-        memcpy(walk_r->from.data, from->name.data, from->name.len);
-    if (range->to.len > 0)
-        memcpy(walk_r->to.data, range->to.data, range->to.len);
+    to.name = range->to;
+    if (to.name.len == 0)
+        to = next_range(to);
+    range_key(*from, &walk_r->from);
+    range_key(to, &walk_r->to);
+    walk_r->before = walk_r->from.len - from->name.len;
 }
 
 static int first_of(const struct walk *walk, MDB_cursor *cursor, MDB_val *key_r, MDB_val *value_r)
@@ -408,7 +430,7 @@ static enum status look_at(const struct walk *walk, MDB_val key, MDB_val value,
     if (name_r->len < 1 || name_r->len > KEY_MAX)
         return env_damaged(walk->work->env, "a record or part has a name of %zu bytes",
                            name_r->len);
-    if (walk->before == 0 && !parse(walk->service, value, &record))
+    if (!walk->parts && !parse(walk->service, value, &record))
         return env_damaged(walk->work->env, "a record of %zu bytes in %s is none that Strato wrote",
                            value.mv_size, service_name(walk->service));
     *item_r = (struct tx_item){record.value, record.revision, record.expiry_ms};
@@ -445,6 +467,8 @@ enum status record_walk(const struct work *work, const struct tx_range *range,
     MDB_cursor *cursor;
     struct walk walk;
     begin_walk(work, range, &walk);
+    if (work->env->tables[walk.table] == 0)
+        return STATUS_OK;
     int code = mdb_cursor_open(work->txn, work->env->tables[walk.table], &cursor);
     if (code != MDB_SUCCESS)
         return env_status(work->env, code, "read");

@@ -65,9 +65,11 @@ static struct bytes part_key(uint64_t id, struct bytes name, uint8_t room[ARENA_
 /* room: for a key that is not the request's own bytes. */
 static struct place place_of(struct tx_key key, uint8_t room[ARENA_KEY_MAX])
 {
-    if (key.collection == 0)
-        return (struct place){key.service, ARENA_OWN, key.name};
-    return (struct place){key.service, ARENA_PARTS, part_key(key.collection, key.name, room)};
+    unsigned table;
+    if (key.collection != 0)
+        return (struct place){key.service, ARENA_PARTS, part_key(key.collection, key.name, room)};
+    struct bytes own = arena_key(key.service, key.namespace, key.name, room, &table);
+    return (struct place){key.service, (enum arena_space)(table >> 8), own};
 }
 
 static unsigned table_of(const struct place *place)
@@ -284,18 +286,28 @@ static void step(struct walk *walk)
     walk->more = arena_step(walk->self->arena, &walk->cursor, &walk->key, &walk->entry);
 }
 
+/* The end of a range whose keys begin with a collection or namespace: at the next one if it is
+ * open. Behind the last namespace there is nothing. */
+static struct bytes end_of(const struct tx_range *range, uint8_t room[ARENA_KEY_MAX])
+{
+    struct tx_key end = range->from;
+    end.name = range->to;
+    if (end.name.len == 0 && end.collection == 0 && ++end.namespace == 0)
+        return (struct bytes){0};
+    if (end.name.len == 0 && end.collection != 0)
+        end.collection++;
+    return place_of(end, room).key;
+}
+
 static void begin_walk(struct walk *walk, struct memory_tx *self, const struct tx_range *range)
 {
     struct place from = place_of(range->from, walk->from);
     walk->self = self;
     walk->range = (struct arena_range){table_of(&from), from.key, range->to, range->reverse};
-    walk->before = walk->written = walk->next = 0;
-    if (range->from.collection) {
-        walk->before = sizeof range->from.collection;
-        walk->range.to =
-            part_key(range->to.len ? range->from.collection : range->from.collection + 1, range->to,
-                     walk->to);
-    }
+    walk->before = from.key.len - range->from.name.len;
+    walk->written = walk->next = 0;
+    if (walk->before > 0)
+        walk->range.to = end_of(range, walk->to);
     order_writes(walk);
     arena_seek(self->arena, &walk->range, &walk->cursor);
     step(walk);
@@ -351,7 +363,7 @@ static enum status walk_range(struct tx *tx, const struct tx_range *range,
             run_child_beat(clock_ms());
         if (!there)
             continue;
-        const struct tx_item item = {entry.value, walk.before ? 0 : entry.revision,
+        const struct tx_item item = {entry.value, range->from.collection ? 0 : entry.revision,
                                      entry.expiry_ms};
         const struct bytes name = {key.data + walk.before, key.len - walk.before};
         if (!visit(context, name, &item))

@@ -1,4 +1,4 @@
-"""The same key in several namespaces, on disk and Redis: nothing of one is seen, changed, expired or
+"""The same key in several namespaces, on every backend: nothing of one is seen, changed, expired or
 lost in another. Test builds take the namespace from the key: "NUMBER|KEY" (workers/core/namespace.c).
 """
 
@@ -13,7 +13,7 @@ from strato import Strato, until
 from test_inspect import inspect, row
 
 NAMESPACES = [0, 1, 65535]
-BACKENDS = ["disk", "redis", "redis in one database"]
+BACKENDS = ["memory", "disk", "redis", "redis in one database"]
 
 
 def key(namespace, name="key"):

@@ -467,7 +467,10 @@ static void a_long_head_is_carried_out_and_bounded(void **state)
     assert_int_equal(ask_long(bench, &worker, OP_KV_GET, 0, 0), STATUS_OK);
     assert_int_equal(ask_long(bench, &worker, OP_KV_PUT, 0, room + 1), STATUS_INVALID);
     assert_int_equal(ask_long(bench, &worker, OP_KV_PUT + 256, 0, 0), STATUS_INVALID);
-    assert_int_equal(ask_long(bench, &worker, OP_KV_PUT, 1, 0), STATUS_INVALID);
+    assert_int_equal(ask_long(bench, &worker, OP_KV_GET, 1, 0), STATUS_NOT_FOUND);
+    assert_int_equal(ask_long(bench, &worker, OP_KV_PUT, 1, 0), STATUS_OK);
+    assert_int_equal(ask_long(bench, &worker, OP_KV_DELETE, 0, 0), STATUS_OK);
+    assert_int_equal(ask_long(bench, &worker, OP_KV_GET, 1, 0), STATUS_OK);
     bench_close(bench);
     bench_free(bench);
 }

@@ -100,13 +100,20 @@ static void close_both(struct store stores[2])
 
 /* ---- A plain model ---- */
 
-enum { SPACES = 4, NAMES = 120, VALUES = 64 };
+enum { SPACES = 8, NAMES = 120, VALUES = 64 };
 
-/* Two spaces of services, and two collections with neighbouring ids. */
-static const struct tx_key spaces[SPACES] = {{SERVICE_KV, 0, {0}},
-                                             {SERVICE_CACHE, 0, {0}},
-                                             {SERVICE_SET, 255, {0}},
-                                             {SERVICE_SET, 256, {0}}};
+/* Spaces of services, neighbouring namespaces and the last one, and collections with neighbouring
+ * ids. */
+static const struct tx_key spaces[SPACES] = {
+    {.service = SERVICE_KV},
+    {.service = SERVICE_CACHE},
+    {.service = SERVICE_SET, .collection = 255},
+    {.service = SERVICE_SET, .collection = 256},
+    {.service = SERVICE_CACHE, .namespace = UINT16_MAX},
+    {.service = SERVICE_KV, .namespace = 255},
+    {.service = SERVICE_KV, .namespace = 256},
+    {.service = SERVICE_KV, .namespace = UINT16_MAX},
+};
 
 struct model {
     struct {
@@ -300,7 +307,7 @@ static void test_bounds(void **state)
     begin_memory(&store);
     for (int i = 0; i <= ARENA_APPLY_MAX; i++) {
         snprintf(name, sizeof name, "%d", i);
-        const struct tx_key key = {SERVICE_SET, 1, bytes_of(name)};
+        const struct tx_key key = {.service = SERVICE_SET, .collection = 1, .name = bytes_of(name)};
         assert_int_equal(tx_put(store.tx, key, (struct bytes){0}, 0, &revision),
                          i < ARENA_APPLY_MAX ? STATUS_OK : STATUS_FULL);
     }

@@ -71,10 +71,13 @@ enum status core_read_local(struct core_store *store, const struct request *requ
 {
     enum service service = op_info(request->op)->service;
     struct arena_found record;
-    if (!store->reader.base || request->namespace != 0)
-        return STATUS_RETRY; /* a backend without an arena; arenas have namespace 0 only yet */
-    enum status status = arena_read(&store->reader, service, request->key, clock_service_ms(),
-                                    &store->core->scratch, &record);
+    uint8_t room[ARENA_KEY_MAX];
+    unsigned table;
+    if (!store->reader.base)
+        return STATUS_RETRY; /* a backend without an arena */
+    const struct bytes key = arena_key(service, request->namespace, request->key, room, &table);
+    enum status status =
+        arena_read(&store->reader, table, key, clock_service_ms(), &store->core->scratch, &record);
     if (status == STATUS_OK)
         return found(store, service, &record, reply_r);
     if (status == STATUS_NOT_FOUND && store->absent_is_final)
