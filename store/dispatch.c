@@ -74,13 +74,20 @@ static void refuse(struct dispatch *dispatch, const struct engine_call *call, en
 
 /* ---- Submissions ---- */
 
+static uint64_t value_max(const struct dispatch *dispatch, const struct op_info *info)
+{
+    return dispatch->max_value + (info->takes == OP_TAKES_MESSAGE ? MESSAGE_SPARE : 0);
+}
+
 /* Whether the lengths fit the slot and the limits. */
 static bool is_sane(const struct dispatch *dispatch, const struct channel_taken *submission)
 {
+    const struct op_info *info = op_info((enum op)submission->op);
     bool bulk = submission->flags & CHANNEL_BULK;
-    return op_info((enum op)submission->op) && submission->key_len >= 1 &&
-           submission->key_len <= KEY_MAX && submission->value_len <= dispatch->max_value &&
-           (bulk || submission->key_len + submission->value_len <= submission->room);
+    return info && submission->key_len >= 1 && submission->key_len <= KEY_MAX &&
+           submission->value_len <= value_max(dispatch, info) &&
+           (bulk || submission->key_len + submission->value_len <= submission->room) &&
+           submission->namespace == 0;
 }
 
 /* The value of a submission, staged or inline. False when a staged one is not there (any more). */
@@ -108,6 +115,7 @@ static bool is_meaningful(const struct request *request)
     case OP_TAKES_NOTHING:
     case OP_TAKES_VALUE:
     case OP_TAKES_NUMBER:
+    case OP_TAKES_MESSAGE: /* who carries it out unpacks it */
         break;
     }
     return true;

@@ -113,7 +113,7 @@ static void start(struct store *store, int argc, char **argv)
     map_channels(store);
     store->figures = figures_begin(run_store_figures_fd(store->channels), store->ops->backend);
     const struct conf *conf = &store->child.conf;
-    store->bulk = bulk_open(store->channels, conf->max_value,
+    store->bulk = bulk_open(store->channels, conf->max_value + MESSAGE_SPARE,
                             conf->max_set > conf->max_value ? conf->max_set : conf->max_value);
     const struct dispatch_options options = {
         .ops = store->ops,

@@ -51,11 +51,13 @@ enum op_repeat {
 /* What an operation takes besides its key, and within which bounds. */
 enum op_takes {
     OP_TAKES_NOTHING,
-    OP_TAKES_VALUE,  /* 0 to max_value bytes */
-    OP_TAKES_CACHED, /* 1 to max_value bytes, and when it expires */
-    OP_TAKES_NUMBER, /* any int64 */
-    OP_TAKES_FLAG,   /* 0 or 1 */
-    OP_TAKES_ITEM,   /* 1 to KEY_MAX bytes */
+    OP_TAKES_VALUE,   /* 0 to max_value bytes */
+    OP_TAKES_CACHED,  /* 1 to max_value bytes, and when it expires */
+    OP_TAKES_NUMBER,  /* any int64 */
+    OP_TAKES_FLAG,    /* 0 or 1 */
+    OP_TAKES_ITEM,    /* 1 to KEY_MAX bytes */
+    OP_TAKES_MESSAGE, /* what proto/api/message.h says: value is the packed message, key what is
+                       * in it too; max_value + MESSAGE_SPARE bytes at most */
 };
 
 struct op_info {
@@ -94,7 +96,8 @@ static inline const struct service_info *service_info(enum service service)
 /* Its name; "?" for a number that is none. */
 const char *service_name(enum service service);
 
-enum { KEY_MAX = 480 }; /* longest key and longest set item, in bytes; the shortest is 1 */
+enum { MESSAGE_SPARE = 4096 }; /* what a message may have besides a value of max_value bytes */
+enum { KEY_MAX = 480 };        /* longest key and longest set item, in bytes; the shortest is 1 */
 
 /* The number of a read with which a worker asks whether the backend works: an engine may then
  * answer whether it would take writes too. */
@@ -108,16 +111,17 @@ struct request {
     enum op op;
     uint16_t namespace; /* 0: the one that everything is in yet */
     struct bytes key;   /* 1 to KEY_MAX bytes */
-    struct bytes value; /* value of CacheSet and KVPut, item of SetAdd and SetRemove */
+    struct bytes value; /* value of CacheSet and KVPut, item of SetAdd and SetRemove, message */
     int64_t number;     /* amount of CounterIncrement; 0 or 1 for FlagSet; KV_GET_PROBE */
     uint64_t expiry_ms; /* CacheSet: when it expires, ms since the epoch; 0 never */
     bool no_value;      /* nobody wants the reply's value: a store need not make it */
 };
 
 /*
- * What came of it. When it is STATUS_REFUSED or STATUS_UNAVAILABLE, value may be a text that says
- * why, of printable ASCII. value is borrowed from whoever made the reply; each use says how long it
- * lives. CacheGet, KVGet: the value. Set operations: the packed items (see set.h). Others: empty.
+ * What came of it. When it is not STATUS_OK, value may be a text that says why, of printable ASCII.
+ * value is borrowed from whoever made the reply; each use says how long it lives. CacheGet, KVGet:
+ * the value. Set operations: the packed items (see set.h). What takes a message: the packed message
+ * that answers it. Others: empty.
  */
 struct reply {
     enum status status;

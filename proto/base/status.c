@@ -4,7 +4,8 @@
 #include "proto/base/status.h"
 
 /* gRPC's numbers: 3 INVALID_ARGUMENT, 4 DEADLINE_EXCEEDED, 5 NOT_FOUND, 8 RESOURCE_EXHAUSTED,
- * 9 FAILED_PRECONDITION, 11 OUT_OF_RANGE, 13 INTERNAL, 14 UNAVAILABLE, 15 DATA_LOSS, 2 UNKNOWN. */
+ * 9 FAILED_PRECONDITION, 11 OUT_OF_RANGE, 12 UNIMPLEMENTED, 13 INTERNAL, 14 UNAVAILABLE, 15
+ * DATA_LOSS, 2 UNKNOWN. */
 static const struct status_info table[STATUS_COUNT] = {
     [STATUS_OK] = {"ok", 200, 0, "ok"},
     [STATUS_INVALID] = {"invalid", 400, 3, "bad request"},
@@ -28,6 +29,7 @@ static const struct status_info table[STATUS_COUNT] = {
         {"damaged", 500, 15,
          "what is stored under this key is damaged (the store's log says more); other "
          "keys are not concerned, and this one can be put anew or deleted"},
+    [STATUS_UNSUPPORTED] = {"unsupported", 501, 12, "this backend cannot do it"},
 };
 
 const struct status_info *status_info(enum status status)

@@ -27,6 +27,7 @@ enum status {
                              * nothing was changed; the reply's value says what it said */
     STATUS_DAMAGED = 14, /* what is stored under this key makes no sense; it is not touched until it
                           * is overwritten or deleted */
+    STATUS_UNSUPPORTED = 15, /* this backend cannot do it; the reply's value says which can */
     STATUS_COUNT
 };
 

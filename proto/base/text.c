@@ -169,3 +169,35 @@ size_t text_json(const char *text, char out[TEXT_JSON_MAX])
     }
     return len;
 }
+
+static unsigned min3(unsigned a, unsigned b, unsigned c)
+{
+    unsigned least = a < b ? a : b;
+    return least < c ? least : c;
+}
+
+/* How many letters to insert, drop or change to get from a to b; large when b is long. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[32];
+    size_t width = strlen(b);
+    if (width >= 32)
+        return 32;
+    for (unsigned j = 0; j <= width; j++)
+        row[j] = j;
+    for (unsigned i = 1; a[i - 1]; i++) {
+        unsigned diagonal = row[0];
+        row[0] = i;
+        for (unsigned j = 1; j <= width; j++) {
+            unsigned above = row[j];
+            row[j] = min3(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[width];
+}
+
+bool text_is_near(const char *given, const char *word)
+{
+    return distance(given, word) <= (strlen(word) > 4 ? 2 : 1);
+}

@@ -63,4 +63,8 @@ void text_print(FILE *file, const void *text, size_t len);
  * byte that is no UTF-8 as the character of that number. Gives its length in text. */
 size_t text_json(const char *text, char out[TEXT_JSON_MAX]);
 
+/* Whether a word is near enough to another to be what was meant: one letter, or two of a long word,
+ * to be put in, left out or changed. */
+bool text_is_near(const char *given, const char *word);
+
 #endif

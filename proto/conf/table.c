@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+#include "proto/base/text.h"
 #include "proto/conf/key.h"
 
 #define AT(field) offsetof(struct conf, field)
@@ -146,44 +147,11 @@ bool conf_section_known(const char *section)
     return false;
 }
 
-static unsigned min3(unsigned a, unsigned b, unsigned c)
-{
-    unsigned least = a < b ? a : b;
-    return least < c ? least : c;
-}
-
-/* How many letters to insert, drop or change to get from a to b; large when b is long. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned row[32];
-    size_t width = strlen(b);
-    if (width >= 32)
-        return 32;
-    for (unsigned j = 0; j <= width; j++)
-        row[j] = j;
-    for (unsigned i = 1; a[i - 1]; i++) {
-        unsigned diagonal = row[0];
-        row[0] = i;
-        for (unsigned j = 1; j <= width; j++) {
-            unsigned above = row[j];
-            row[j] = min3(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
-            diagonal = above;
-        }
-    }
-    return row[width];
-}
-
-/* Whether word is near enough to be what was meant. */
-static bool near(const char *given, const char *word)
-{
-    return distance(given, word) <= (strlen(word) > 4 ? 2 : 1);
-}
-
 void conf_explain_section(const char *section, struct buffer *text)
 {
     buffer_append_format(text, "unknown section [%s]", section);
     for (size_t i = 0; i < CONF_KEY_COUNT; i++) {
-        if (!near(section, conf_keys[i].section))
+        if (!text_is_near(section, conf_keys[i].section))
             continue;
         buffer_append_format(text, "; did you mean [%s]?", conf_keys[i].section);
         return;
@@ -212,7 +180,7 @@ void conf_explain_key(const char *section, const char *key, struct buffer *text)
 {
     buffer_append_format(text, "unknown key %s in [%s]", key, section);
     for (size_t i = 0; i < CONF_KEY_COUNT; i++) {
-        if (strcmp(conf_keys[i].section, section) != 0 || !near(key, conf_keys[i].key))
+        if (strcmp(conf_keys[i].section, section) != 0 || !text_is_near(key, conf_keys[i].key))
             continue;
         buffer_append_format(text, "; did you mean %s?", conf_keys[i].key);
         return;

@@ -121,7 +121,8 @@ static bool enlarges(const struct work *work, const struct request *request)
     struct record old;
     const struct tx_key key = request_key(request);
     enum op_holds holds = service_info(key.service)->holds;
-    if (holds == OP_HOLDS_ITEMS || record_get(work, key, &old) != STATUS_OK)
+    bool unknown = holds == OP_HOLDS_ITEMS || op_info(request->op)->takes == OP_TAKES_MESSAGE;
+    if (unknown || record_get(work, key, &old) != STATUS_OK)
         return true;
     return holds == OP_HOLDS_VALUE && request->value.len > old.value.len;
 }
@@ -140,7 +141,7 @@ static enum status carry_out_one(struct engine *engine, struct batch_entry *entr
 {
     struct work *work = &engine->work;
     struct disk_tx tx;
-    struct call call = {&tx.tx, request, &engine->limits, &engine->items, {0}};
+    struct call call = engine_call(engine, &tx.tx, request);
     bool changed = work->changed;
     disk_tx_write(&tx, work, &engine->batch, entry);
     work->changed = false;

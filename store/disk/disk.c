@@ -57,6 +57,8 @@ static bool read_arena(struct engine *engine, const struct engine_call *call)
     uint8_t room[ARENA_KEY_MAX];
     unsigned table;
     struct bytes key = arena_key(service, request->namespace, request->key, room, &table);
+    if (request->op != service_info(service)->read)
+        return false; /* it does not answer with the record as it is */
     if (arena_get(engine->arena, table, key, clock_service_ms(), &entry) != STATUS_OK)
         return false;
     struct reply reply = reply_of(service, &entry);
@@ -69,7 +71,7 @@ static struct reply read_commit(struct engine *engine, const struct request *req
                                 struct disk_tx *tx_r)
 {
     struct reply reply;
-    struct call call = {&tx_r->tx, request, &engine->limits, &engine->items, {0}};
+    struct call call = engine_call(engine, &tx_r->tx, request);
     engine->view = engine_read(engine);
     disk_tx_read(tx_r, &engine->view);
     (void)!call_carry_out(&call, &reply);
@@ -263,7 +265,9 @@ static struct engine *open_engine(const struct run_child *child,
     if (!engine)
         panic("out of memory");
     engine->callbacks = *callbacks;
-    engine->limits = (struct call_limits){.max_set = child->conf.max_set};
+    engine->limits =
+        (struct call_limits){.max_set = child->conf.max_set, .max_value = child->conf.max_value};
+    api_pool_open(&engine->pool);
     engine->channel_count = run_channel_count(&child->conf);
     env_open(&engine->env, &child->conf);
     room_open(&engine->room, &engine->env);
@@ -292,6 +296,7 @@ static void close_engine(struct engine **engine)
     channels_close(&closing->channels);
     batch_free(&closing->batch);
     buffer_free(&closing->items);
+    api_pool_reset(&closing->pool);
     free(closing);
 }
 

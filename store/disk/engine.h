@@ -28,8 +28,9 @@ struct engine {
     unsigned channel_count;
     unsigned waiting[ARENA_CHANNELS_MAX]; /* entries of the batch, by channel */
     struct batch batch;
-    size_t carried_out;  /* entries at the front of the batch that are in the transaction */
-    struct buffer items; /* a set being answered */
+    size_t carried_out;   /* entries at the front of the batch that are in the transaction */
+    struct buffer items;  /* a set being answered, or a value being made */
+    struct api_pool pool; /* messages */
     struct call_limits limits;
 
     MDB_txn *reader; /* of the last commit; open while reading */
@@ -46,6 +47,17 @@ struct engine {
     uint64_t noted_ms;                           /* the service clock, when it was written down */
     bool was_full;                               /* for the log */
 };
+
+/* A request on its way to its service. */
+static inline struct call engine_call(struct engine *engine, struct tx *tx,
+                                      const struct request *request)
+{
+    return (struct call){.tx = tx,
+                         .request = request,
+                         .limits = &engine->limits,
+                         .scratch = &engine->items,
+                         .pool = &engine->pool};
+}
 
 /* ---- commit.c ---- */
 

@@ -28,6 +28,7 @@ struct engine {
     struct memory_writes *writes;
     bool collections;      /* workers of 0.2.0 read sets in the arena, and know packed ones only */
     struct buffer scratch; /* a value being made */
+    struct api_pool pool;  /* messages */
 };
 
 /* ---- The engine's table ---- */
@@ -37,7 +38,11 @@ static struct reply carry_out(struct engine *engine, const struct engine_call *f
 {
     const struct engine_callbacks *to = &engine->callbacks;
     struct memory_tx tx;
-    struct call call = {&tx.tx, &from->request, &engine->limits, &engine->scratch, {0}};
+    struct call call = {.tx = &tx.tx,
+                        .request = &from->request,
+                        .limits = &engine->limits,
+                        .scratch = &engine->scratch,
+                        .pool = &engine->pool};
     struct reply reply;
     memory_tx_begin(&tx, engine->arena, engine->writes, engine->collections, clock_service_ms());
     enum status status = call_carry_out(&call, &reply);
@@ -129,7 +134,9 @@ static struct engine *open_engine(const struct run_child *child,
     char reason[256];
     if (!engine)
         panic("out of memory");
-    engine->limits = (struct call_limits){.max_set = child->conf.max_set};
+    engine->limits =
+        (struct call_limits){.max_set = child->conf.max_set, .max_value = child->conf.max_value};
+    api_pool_open(&engine->pool);
     engine->callbacks = *callbacks;
     engine->writes = memory_writes_open();
     engine->collections = !child->parent_is_0_2;
@@ -148,6 +155,7 @@ static void close_engine(struct engine **engine)
     arena_writer_close(&(*engine)->arena);
     memory_writes_close(&(*engine)->writes);
     buffer_free(&(*engine)->scratch);
+    api_pool_reset(&(*engine)->pool);
     free(*engine);
     *engine = NULL;
 }

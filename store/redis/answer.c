@@ -41,9 +41,7 @@ static struct reply value(const struct redis_asked *asked, const redisReply *ans
     return (struct reply){.value = text_of(answer)};
 }
 
-/* As INCRBY takes it: digits after at most one minus, no zero before others or after a minus,
- * nothing else, within int64. */
-static bool parse_number(struct bytes text, int64_t *number_r)
+bool redis_parse_number(struct bytes text, int64_t *number_r)
 {
     if (text.len == 0 || text.data[0] == '+' ||
         (text.len > 1 && text.data[text.data[0] == '-'] == '0'))
@@ -61,7 +59,7 @@ static struct reply counter(const struct redis_asked *asked, const redisReply *a
         return reply;
     if (!is_string(answer))
         return outcome(STATUS_INTERNAL);
-    return parse_number(text_of(answer), &reply.number) ? reply : outcome(STATUS_WRONG_TYPE);
+    return redis_parse_number(text_of(answer), &reply.number) ? reply : outcome(STATUS_WRONG_TYPE);
 }
 
 /* The spellings that the original read and wrote. */

@@ -26,4 +26,8 @@ struct redis_asked {
 struct reply redis_answer(const struct redis_asked *asked, const redisReply *answer,
                           struct buffer *scratch);
 
+/* As INCRBY takes it: digits after at most one minus, no zero before others or after a minus,
+ * nothing else, within int64. */
+bool redis_parse_number(struct bytes text, int64_t *number_r);
+
 #endif

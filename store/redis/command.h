@@ -11,7 +11,7 @@
 #include "proto/base/op.h"
 
 enum {
-    REDIS_WORDS_MAX = 6,
+    REDIS_WORDS_MAX = 16,
     REDIS_PREFIX_MAX = 8, /* "counter:" */
     REDIS_MARK_MAX = 16,  /* see redis_mark(), with a NUL */
 };
@@ -40,6 +40,7 @@ struct redis_terms {
     uint64_t now_wall_ms; /* a moment of expiry is sent as what is left of it, because the clock of
                            * Redis may be another */
     uint64_t max_set;     /* see [strato] max_set: the script refuses what would be larger */
+    uint64_t max_value;
 };
 
 /* key: as Redis is to see it. */

@@ -10,9 +10,9 @@
  *                                      wrong one, it is sent once more when we have connected anew
  *     the connection ends before it    it was not carried out: sent again
  *       was all written
- *     the connection ends after that   an increment is answered STATUS_UNKNOWN; everything else can
- *                                      be done twice and is sent again
- *     it is due                        STATUS_UNKNOWN for an increment that was sent, else
+ *     the connection ends after that   what must not be done twice (ONCE in its row) is answered
+ *                                      STATUS_UNKNOWN; everything else is sent again
+ *     it is due                        STATUS_UNKNOWN for one of those that was sent, else
  *                                      STATUS_UNAVAILABLE
  * New requests for a server that is away, or refuses us, are refused at once.
  *
@@ -33,6 +33,7 @@
 #include "store/redis/call.h"
 #include "store/redis/figures.h"
 #include "store/redis/layout.h"
+#include "store/redis/script.h"
 #include "store/redis/slot.h"
 
 #define MS       1000000ull
@@ -60,7 +61,8 @@ struct engine {
     struct redis_open open;
     struct redis_queue waiting; /* for a server */
     struct buffer scratch;
-    uint64_t quiet_ns; /* no complaint before this */
+    struct api_pool pool; /* a message of a request or an answer */
+    uint64_t quiet_ns;    /* no complaint before this */
     struct redis_figures figures;
 };
 
@@ -105,7 +107,7 @@ static void finish_hopeless(struct engine *engine, struct redis_call *call,
 /* Everything else leaves the same behind when it is done twice. */
 static bool once_only(const struct redis_call *call)
 {
-    return call->request.op == OP_COUNTER_INCREMENT;
+    return op_info(call->request.op)->repeat == OP_ONCE;
 }
 
 /* ---- On its way ---- */
@@ -118,12 +120,31 @@ static void wait_for_server(struct engine *engine, struct redis_call *call)
     redis_queue_add(&engine->waiting, call);
 }
 
+static bool takes_message(const struct redis_call *call)
+{
+    return op_info(call->request.op)->takes == OP_TAKES_MESSAGE;
+}
+
+/* False: the message does not parse. */
+static bool make_command(struct engine *engine, const struct redis_call *call,
+                         struct redis_command *command_r)
+{
+    const struct redis_terms terms = {clock_service_ms(), engine->conf->max_set,
+                                      engine->conf->max_value};
+    if (takes_message(call))
+        return redis_script_make(command_r, &call->request, call->key, &terms, &engine->pool);
+    redis_command_make(command_r, &call->request, call->key, &terms);
+    return true;
+}
+
 static void send_to(struct engine *engine, struct redis_call *call, struct redis_link *link,
                     bool asking)
 {
     struct redis_command command;
-    const struct redis_terms terms = {clock_service_ms(), engine->conf->max_set};
-    redis_command_make(&command, &call->request, call->key, &terms);
+    if (!make_command(engine, call, &command)) {
+        finish_with(engine, call, STATUS_INVALID);
+        return;
+    }
     call->item.done = call_done;
     call->item.asking = asking;
     call->linked = true;
@@ -281,7 +302,9 @@ static void call_done(struct redis_item *item, struct redis_link *link, const re
                                           .repeated = call->repeated,
                                           .max_value = engine->conf->max_value,
                                           .max_items = engine->links.options.answer_max};
-        struct reply reply = redis_answer(&asked, answer, &engine->scratch);
+        struct reply reply = takes_message(call)
+                                 ? redis_script_answer(asked.op, answer, &engine->pool)
+                                 : redis_answer(&asked, answer, &engine->scratch);
         if (reply.status == STATUS_INTERNAL)
             complain(engine, call, link, "an answer of the wrong kind");
         finish(engine, call, &reply);
@@ -364,14 +387,30 @@ static struct redis_call *admit(struct engine *engine, const struct engine_call 
     return call;
 }
 
+/* It was never sent, so it does not matter whether a predecessor had it. */
+static bool refuse_unsupported(struct engine *engine, const struct engine_call *from)
+{
+    const struct op_info *info = op_info(from->request.op);
+    if (info->takes != OP_TAKES_MESSAGE || redis_script_has(from->request.op))
+        return false;
+    char text[128];
+    snprintf(text, sizeof text, "the redis backend cannot do %s; memory and disk can", info->name);
+    const struct reply reply = {.status = STATUS_UNSUPPORTED, .value = bytes_of(text)};
+    engine->callbacks.complete(engine->callbacks.context, from->channel, from->sequence, &reply);
+    return true;
+}
+
 static void submit(struct engine *engine, const struct engine_call *from)
 {
-    route(engine, admit(engine, from));
+    if (!refuse_unsupported(engine, from))
+        route(engine, admit(engine, from));
 }
 
 /* A predecessor may have sent it. */
 static void replay(struct engine *engine, const struct engine_call *from)
 {
+    if (refuse_unsupported(engine, from))
+        return;
     struct redis_call *call = admit(engine, from);
     if (once_only(call)) {
         finish_with(engine, call, STATUS_UNKNOWN);
@@ -438,6 +477,7 @@ static struct engine *open_engine(const struct run_child *child,
         .epoll_fd = engine->epoll_fd, .url = &engine->url, .figures = &engine->figures.links};
     engine->map = redis_layout_open(&engine->links, &engine->checks, engine->conf, &options);
     engine->now_ns = clock_ns();
+    api_pool_open(&engine->pool);
     return engine;
 }
 
@@ -465,6 +505,7 @@ static void close_engine(struct engine **engine)
     close((*engine)->epoll_fd);
     redis_alarm_close(&(*engine)->alarm);
     buffer_free(&(*engine)->scratch);
+    api_pool_reset(&(*engine)->pool);
     free(*engine);
     *engine = NULL;
 }

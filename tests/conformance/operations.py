@@ -4,9 +4,9 @@ Keys, items and values are bytes. A refusal raises Refused with one of the codes
 suite can say which refusal it expects without knowing the protocol's own numbers.
 """
 
-INVALID, NOT_FOUND, OUT_OF_RANGE, TOO_LARGE, FULL, UNAVAILABLE, DEADLINE, UNEXPECTED = (
+INVALID, NOT_FOUND, OUT_OF_RANGE, TOO_LARGE, FULL, UNAVAILABLE, DEADLINE, UNSUPPORTED, UNEXPECTED = (
     "invalid", "not found", "out of range", "too large", "full", "unavailable", "deadline",
-    "unexpected")
+    "unsupported", "unexpected")
 
 
 class Refused(Exception):
@@ -20,6 +20,10 @@ class Operations:
 
     binary_keys = True  # may a key, an item or a cache value be no UTF-8?
     cache_value_max = 1 << 20  # longest cache value that the protocol can carry
+
+    def do(self, operation, key, **fields):
+        """An operation of strato.v1 by its name in operations.def: the fields of its answer."""
+        raise NotImplementedError
 
     def cache_get(self, key):
         raise NotImplementedError

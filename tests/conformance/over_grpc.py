@@ -3,13 +3,16 @@
 import re
 
 import grpc
+from google.protobuf.descriptor import FieldDescriptor
 
 from operations import (DEADLINE, FULL, INVALID, NOT_FOUND, OUT_OF_RANGE, TOO_LARGE, UNAVAILABLE,
-                        UNEXPECTED, Operations, Refused)
-from rpc import Rpc, messages
+                        UNEXPECTED, UNSUPPORTED, Operations, Refused)
+from rows import method_of
+from rpc import METHODS, Rpc, messages
 
 CODES = {grpc.StatusCode.INVALID_ARGUMENT: INVALID, grpc.StatusCode.NOT_FOUND: NOT_FOUND,
          grpc.StatusCode.OUT_OF_RANGE: OUT_OF_RANGE, grpc.StatusCode.RESOURCE_EXHAUSTED: FULL,
+         grpc.StatusCode.UNIMPLEMENTED: UNSUPPORTED,
          grpc.StatusCode.UNAVAILABLE: UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED: DEADLINE}
 
 
@@ -24,8 +27,9 @@ class GrpcOperations(Operations):
         self.rpc.close()
 
     def ask(self, path, **fields):
+        kinds = METHODS[path][0].DESCRIPTOR.fields_by_name
         for name, value in fields.items():
-            if isinstance(value, bytes):
+            if isinstance(value, bytes) and kinds[name].type != FieldDescriptor.TYPE_BYTES:
                 fields[name] = value.decode()
         try:
             return self.rpc.ask(path, **fields)
@@ -39,6 +43,10 @@ class GrpcOperations(Operations):
         """Both spellings of a method, in turn."""
         self.calls += 1
         return self.ask(first if self.calls % 2 else second, **fields)
+
+    def do(self, operation, key, **fields):
+        answer = self.ask(method_of(operation), key=key, **fields)
+        return {field.name: getattr(answer, field.name) for field in answer.DESCRIPTOR.fields}
 
     def cache_get(self, key):
         return self.ask("/proto.Cache/CacheGet", key=key).value.encode()

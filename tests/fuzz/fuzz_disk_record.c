@@ -113,7 +113,7 @@ static bool try_operation(struct work *work, enum op op, const char *key)
                                                   .expiry_ms = NOW_MS + 1}};
     struct batch_entry *entry = batch_add(&batch, &asked);
     const struct request request = batch_request(&batch, entry);
-    struct call call = {&tx.tx, &request, &limits, &scratch, {0}};
+    struct call call = {.tx = &tx.tx, .request = &request, .limits = &limits, .scratch = &scratch};
     batch_begin(&batch, entry);
     work->changed = false;
     disk_tx_write(&tx, work, &batch, entry);

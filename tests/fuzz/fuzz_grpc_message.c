@@ -20,11 +20,14 @@ static void require(bool condition)
 
 static void decode(const struct rpc_method *method, struct bytes message)
 {
-    struct rpc_pool pool;
+    struct api_pool pool;
     struct request request = {.op = method->op};
     struct rpc_input input = {.message = message, .pool = &pool, .now_ms = 1000};
-    rpc_pool_open(&pool);
-    if (method->decode(&input, &request)) {
+    api_pool_open(&pool);
+    bool passed_on = op_info(method->op)->takes == OP_TAKES_MESSAGE;
+    if (method->decode(&input, &request) && passed_on) {
+        require(bytes_equal(request.value, message));
+    } else if (!input.error) {
         require(request.op == method->op && rpc_utf8(request.key));
         require(method->op == OP_KV_PUT || rpc_utf8(request.value));
         require(method->op != OP_FLAG_SET || (request.number & ~1) == 0);
@@ -32,7 +35,7 @@ static void decode(const struct rpc_method *method, struct bytes message)
     } else {
         require(input.error && rpc_utf8(bytes_of(input.error)));
     }
-    rpc_pool_reset(&pool);
+    api_pool_reset(&pool);
 }
 
 static bool same(ProtobufCBinaryData a, struct bytes b)
@@ -65,6 +68,8 @@ static void encode(const struct rpc_method *method, struct bytes value)
     struct reply reply = {.value = value};
     memcpy(&reply.number, value.data, value.len < 8 ? value.len : 8);
     if (method->encode(&reply, &out)) {
+        require(op_info(method->op)->takes != OP_TAKES_MESSAGE ||
+                bytes_equal(buffer_bytes(&out), value));
         if (op_info(method->op)->service == SERVICE_SET)
             read_items(value, buffer_bytes(&out));
         if (method->op == OP_KV_GET)

@@ -20,13 +20,13 @@ static void require(bool condition)
 static void write_and_read(struct bytes text)
 {
     struct buffer out = {0};
-    enum http_json_form form = http_json_form(text);
+    enum core_json_form form = core_json_form(text);
     buffer_append(&out, "{", 1);
-    http_json_member(&out, "value", text);
+    core_json_member(&out, "value", text);
     buffer_append(&out, "}", 1);
     json_t *root = json_loadb((char *)out.data, out.len, JSON_ALLOW_NUL, NULL);
     const json_t *value = json_object_get(root, "value");
-    require(root && (form == HTTP_JSON_BASE64) == !value);
+    require(root && (form == CORE_JSON_BASE64) == !value);
     if (value) {
         struct bytes read = {(const uint8_t *)json_string_value(value), json_string_length(value)};
         require(bytes_equal(read, text));
@@ -63,10 +63,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     compare(data, len, good, content);
     if (good) {
         require(content.len > 0 && content.len <= len);
-        require(http_json_form(content) != HTTP_JSON_BASE64);
+        require(core_json_form(content) != CORE_JSON_BASE64);
         write_and_read(content);
     } else {
-        require(http_json_form(bytes_of(error)) != HTTP_JSON_BASE64);
+        require(core_json_form(bytes_of(error)) != CORE_JSON_BASE64);
     }
     free(copy);
     return 0;

@@ -38,13 +38,16 @@ static void route(const struct http_head *head, uint8_t *data, size_t len)
     const struct http_route *row = http_route_find(head->method, path, query, &scratch, &body);
     if (!row || row->page != HTTP_PAGE_NONE)
         return;
+    static struct buffer made;
     struct http_input input = {
         .head = head,
         .body = data + head->size,
         .body_len = decode_body(head, data + head->size, len - head->size),
         .error = error,
         .error_size = sizeof error,
+        .made = &made,
     };
+    made.len = 0;
     if (http_route_prepare(row, path, query, &input, &request))
         require(request.op != OP_NONE && request.key.len > 0 && request.key.len <= len);
 }

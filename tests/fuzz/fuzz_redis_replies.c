@@ -13,6 +13,7 @@
 #include "store/redis/greeting.h"
 #include "store/redis/intake.h"
 #include "store/redis/map.h"
+#include "store/redis/script.h"
 
 enum { LIMIT = 20000, STRING_MAX = 600, MAX_VALUE = 500 };
 
@@ -61,15 +62,21 @@ static void read_answer(const redisReply *answer, enum op op, bool repeated)
     const struct redis_asked asked = {
         .op = op, .number = 1, .repeated = repeated, .max_value = MAX_VALUE, .max_items = LIMIT};
     struct buffer scratch = {0};
+    struct api_pool pool;
+    api_pool_open(&pool);
     if (answer->type == REDIS_REPLY_ERROR) {
         read_error(answer);
         return;
     }
-    struct reply reply = redis_answer(&asked, answer, &scratch);
+    bool message = op_info(op)->takes == OP_TAKES_MESSAGE;
+    struct reply reply = message && redis_script_has(op) ? redis_script_answer(op, answer, &pool)
+                         : message ? (struct reply){.status = STATUS_UNSUPPORTED}
+                                   : redis_answer(&asked, answer, &scratch);
     volatile uint8_t sum = 0;
     for (size_t i = 0; i < reply.value.len; i++)
         sum = (uint8_t)(sum + reply.value.data[i]);
     buffer_free(&scratch);
+    api_pool_reset(&pool);
     covered = 0;
     redis_map_read(answer, own, NULL);
     must(covered <= 16384);

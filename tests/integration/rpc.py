@@ -18,7 +18,8 @@ def _load():
     directory = tempfile.mkdtemp(prefix="strato-proto-")
     atexit.register(shutil.rmtree, directory, True)
     # The standard's files lie below grpc/, which is the name of the library's own package.
-    names = {"strato": "strato.proto", "health": "grpc/health/v1/health.proto",
+    names = {"strato": "strato.proto", "v1": "strato/v1/store.proto",
+             "health": "grpc/health/v1/health.proto",
              "reflection": "grpc/reflection/v1/reflection.proto"}
     subprocess.run(["protoc", "-I", PROTO, f"--python_out={directory}", *names.values()],
                    check=True)
@@ -33,16 +34,16 @@ def _load():
     return modules
 
 
-messages, health, reflection = _load()
-
+messages, v1, health, reflection = _load()
 
 
 def _methods():
-    """path: (request, response), of every method that strato.proto declares."""
+    """path: (request, response), of every method that the public .proto files declare."""
     return {f"/{service.full_name}/{method.name}":
-            tuple(getattr(messages, message.name)
+            tuple(getattr(module, message.name)
                   for message in (method.input_type, method.output_type))
-            for service in messages.DESCRIPTOR.services_by_name.values()
+            for module in (messages, v1)
+            for service in module.DESCRIPTOR.services_by_name.values()
             for method in service.methods}
 
 

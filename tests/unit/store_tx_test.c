@@ -350,7 +350,8 @@ static struct reply ask(struct store *store, enum op op, struct bytes item, stru
     const struct request request = {.op = op, .key = bytes_of("s"), .value = item};
     struct reply reply;
     store->begin(store);
-    struct call call = {store->tx, &request, &limits, scratch, {0}};
+    struct call call = {
+        .tx = store->tx, .request = &request, .limits = &limits, .scratch = scratch};
     enum status status = call_carry_out(&call, &reply);
     store->end(store, status == STATUS_OK);
     return reply;

@@ -13,7 +13,7 @@
 #include "workers/core/core.h"
 #include "workers/grpc/methods.h"
 
-static struct rpc_pool pool;
+static struct api_pool pool;
 static struct request request;
 static const char *error;
 
@@ -31,7 +31,7 @@ static bool decode_bytes(const char *path, const char *message, size_t len)
     struct rpc_input input = {
         .message = {(const uint8_t *)message, len}, .pool = &pool, .now_ms = 1000000};
     const struct rpc_method *row = method(path);
-    rpc_pool_reset(&pool);
+    api_pool_reset(&pool);
     request = (struct request){.op = row->op};
     bool good = row->decode(&input, &request);
     error = input.error;
@@ -222,14 +222,14 @@ static void what_is_no_utf8(void **state)
 static int open_pool(void **state)
 {
     (void)state;
-    rpc_pool_open(&pool);
+    api_pool_open(&pool);
     return 0;
 }
 
 static int close_pool(void **state)
 {
     (void)state;
-    rpc_pool_reset(&pool);
+    api_pool_reset(&pool);
     buffer_free(&out);
     return 0;
 }

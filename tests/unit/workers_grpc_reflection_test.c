@@ -65,6 +65,7 @@ static void symbols(void **state)
     static const char *const there[] = {
         "proto.KV",
         "proto.KV.KVGet",
+        "strato.v1.Store",
         "proto.Location",
         "proto.Location.key",
         "proto.Empty",
@@ -98,6 +99,7 @@ static void files(void **state)
 {
     (void)state;
     assert_true(found(false, "strato.proto"));
+    assert_true(found(false, "strato/v1/store.proto"));
     assert_true(found(false, "grpc/health/v1/health.proto"));
     assert_true(found(false, "grpc/reflection/v1/reflection.proto"));
     assert_true(found(false, "grpc/reflection/v1alpha/reflection.proto"));
@@ -115,7 +117,7 @@ static void services(void **state)
     request.host = text("somewhere");
     response_message *response = ask(&request);
     assert_non_null(response);
-    assert_int_equal(response->list_services_response->n_service, 8);
+    assert_int_equal(response->list_services_response->n_service, 9);
     ProtobufCBinaryData first = response->list_services_response->service[0]->name;
     assert_int_equal(first.len, strlen("proto.Cache"));
     assert_memory_equal(first.data, "proto.Cache", first.len);

@@ -90,9 +90,8 @@ static void test_not_allowed(void **state)
         enum http_method method;
         const char *path, *allow;
     } rows[] = {
-        {HTTP_POST, "/kv/a", "GET, HEAD, PUT, DELETE, OPTIONS"},
-        {HTTP_OTHER, "/kv/a", "GET, HEAD, PUT, DELETE, OPTIONS"},
-        {HTTP_POST, "/kv?key=a", "GET, HEAD, PUT, DELETE, OPTIONS"},
+        {HTTP_OTHER, "/sets/a", "GET, HEAD, PUT, DELETE, OPTIONS"},
+        {HTTP_POST, "/sets?key=a", "GET, HEAD, PUT, DELETE, OPTIONS"},
         {HTTP_DELETE, "/cache/a", "GET, HEAD, PUT, OPTIONS"},
         {HTTP_DELETE, "/counters/a", "GET, HEAD, PUT, POST, OPTIONS"},
         {HTTP_POST, "/sets/a", "GET, HEAD, PUT, DELETE, OPTIONS"},
@@ -125,7 +124,9 @@ static bool prepare(enum http_method method, const char *target, const char *tex
         .now_ms = 1000,
         .error = error,
         .error_size = sizeof error,
+        .made = &scratch,
     };
+    scratch.len = 0;
     return http_route_prepare(route, path, query, &input, &request);
 }
 

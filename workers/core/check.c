@@ -58,6 +58,13 @@ enum status core_check(const struct request *request, uint64_t max_value, char *
     case OP_TAKES_ITEM:
         return check_name(request->value, "item", "no item provided; 1 to 480 bytes are allowed",
                           error, size);
+    case OP_TAKES_MESSAGE:
+        if (request->value.len <= max_value + MESSAGE_SPARE)
+            return STATUS_OK;
+        snprintf(error, size,
+                 "the request is %zu bytes long; at most %llu (max_value and %d more) are allowed",
+                 request->value.len, (unsigned long long)max_value + MESSAGE_SPARE, MESSAGE_SPARE);
+        return STATUS_TOO_LARGE;
     case OP_TAKES_NOTHING:
     case OP_TAKES_NUMBER:
     case OP_TAKES_FLAG:
@@ -96,7 +103,7 @@ const char *core_error_text(const struct core_store *store, const struct reply *
             ("the redis backend is away; try again: an increment was not made, and any "
              "other change can be made twice without harm"),
     };
-    if ((status == STATUS_UNAVAILABLE || status == STATUS_REFUSED) && reply->value.len > 0)
+    if (status != STATUS_OK && reply->value.len > 0)
         return in_its_words(store->core, reply->value);
     if (status == STATUS_UNAVAILABLE)
         return away[store->backend];

@@ -176,7 +176,7 @@ bool core_start(struct core *core, struct core_call *call)
     if (status != STATUS_OK)
         return answer(core, call, status, core->error);
     struct core_store *store = core->stores[core->child->conf.services[info->service]];
-    if (!info->write) {
+    if (!info->write && info->takes != OP_TAKES_MESSAGE) {
         status = core_read_local(store, &call->request, &call->reply);
         if (status == STATUS_OK && call->value_max > 0 && call->reply.value.len > call->value_max) {
             call->reply.status = STATUS_RETRY;

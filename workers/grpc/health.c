@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "proto/api/grpc/health/v1/health.pb-c.h"
-#include "workers/grpc/pool.h"
+#include "proto/api/pool.h"
 #include "workers/grpc/server.h"
 #include "workers/grpc/stream.h"
 
@@ -46,9 +46,9 @@ static enum serving serving(const struct rpc_server *server, int subject)
 /* The subject that a request names; SUBJECTS when there is none such, -1 when it does not parse. */
 static int parse(struct bytes message)
 {
-    struct rpc_pool pool;
+    struct api_pool pool;
     int subject = -1;
-    rpc_pool_open(&pool);
+    api_pool_open(&pool);
     Grpc__Health__V1__HealthCheckRequest *request =
         grpc__health__v1__health_check_request__unpack(&pool.allocator, message.len, message.data);
     if (request) {
@@ -56,7 +56,7 @@ static int parse(struct bytes message)
         for (subject = 0; subject < SUBJECTS && !bytes_equal(name, bytes_of(subjects[subject]));)
             subject++;
     }
-    rpc_pool_reset(&pool);
+    api_pool_reset(&pool);
     return subject;
 }
 

@@ -5,12 +5,12 @@
 #ifndef STRATO_WORKERS_GRPC_METHODS_H
 #define STRATO_WORKERS_GRPC_METHODS_H
 
+#include "proto/api/pool.h"
 #include "proto/base/op.h"
-#include "workers/grpc/pool.h"
 
 struct rpc_input {
     struct bytes message;
-    struct rpc_pool *pool; /* what the request borrows is here or in message */
+    struct api_pool *pool; /* what the request borrows is here or in message */
     uint64_t now_ms;       /* wall clock */
     const char *error;     /* why decode returned false; static */
 };

@@ -7,8 +7,8 @@
 
 #include "proto/api/descriptors.h"
 #include "proto/api/grpc/reflection/v1/reflection.pb-c.h"
+#include "proto/api/pool.h"
 #include "workers/grpc/names.pb-c.h"
-#include "workers/grpc/pool.h"
 #include "workers/grpc/stream.h"
 #include "workers/grpc/utf8.h"
 
@@ -206,10 +206,10 @@ static void forget_unknown_fields(request_message *request)
 
 bool rpc_reflection_answer(struct bytes request, struct buffer *response)
 {
-    struct rpc_pool pool;
+    struct api_pool pool;
     response_message message = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
     open_descriptors();
-    rpc_pool_open(&pool);
+    api_pool_open(&pool);
     request_message *parsed = grpc__reflection__v1__server_reflection_request__unpack(
         &pool.allocator, request.len, request.data);
     bool good = parsed && utf8(parsed);
@@ -219,7 +219,7 @@ bool rpc_reflection_answer(struct bytes request, struct buffer *response)
         message.original_request = parsed;
         answer(parsed, &message, response);
     }
-    rpc_pool_reset(&pool);
+    api_pool_reset(&pool);
     return good;
 }
 

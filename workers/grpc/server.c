@@ -26,7 +26,6 @@
 
 enum {
     EVENTS = 16,
-    MESSAGE_SPARE = 4096,           /* what a message may have besides the longest value */
     METADATA_MAX = RPC_BLOCK_BYTES, /* beyond which gRPC closes the connection; see call.c */
     READ_MAX = 65536,  /* read from a socket at once; all of it is worked on before the next look */
     STREAMS_MAX = 256, /* calls at once on one connection */

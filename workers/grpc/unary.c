@@ -35,7 +35,7 @@ struct rpc_unary {
     uint8_t batches; /* started and not yet over */
     struct rpc_call call;
     struct core_call core;
-    struct rpc_pool pool;
+    struct api_pool pool;
 };
 
 /* ---- Objects ---- */
@@ -62,7 +62,7 @@ static struct rpc_unary *take(struct rpc_server *server)
     unary->core.done = done;
     unary->core.status_only = false;
     unary->core.value_max = 0;
-    rpc_pool_open(&unary->pool);
+    api_pool_open(&unary->pool);
     return unary;
 }
 
@@ -70,7 +70,7 @@ static void give_back(struct rpc_unary *unary)
 {
     struct rpc_server *server = unary->call.server;
     rpc_call_clear(&unary->call);
-    rpc_pool_reset(&unary->pool);
+    api_pool_reset(&unary->pool);
     if (server->unary.spares == SPARES_MAX) {
         free(unary);
         return;

@@ -88,6 +88,7 @@ void http_connection_close(struct http_connection *c)
     leave_turns(c);
     http_hold_release(c, &c->in);
     http_hold_release(c, &c->out);
+    http_hold_release(c, &c->message);
     buffer_free(&c->refusal_text);
     free(c);
     core_gauge(server->core, FIGURE_CONNECTIONS_OPEN, --server->connections);

@@ -62,6 +62,7 @@ struct http_connection {
     size_t at;             /* how far a chunked body is decoded; then behind the request */
 
     struct core_call call;
+    struct buffer message;   /* what the request became, where that is a message */
     struct http_input input; /* borrows from in */
     enum http_page waiting;  /* HTTP_PAGE_READY: the core was asked */
 

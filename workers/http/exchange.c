@@ -26,6 +26,8 @@ static void end_request(struct http_connection *c)
     c->state = HTTP_STATE_HEAD;
     c->cors = false;
     c->call.request = (struct request){0};
+    if (c->message.data)
+        http_hold_release(c, &c->message);
 }
 
 void http_exchange_error(struct http_connection *c, int status, const char *text)
@@ -153,10 +155,25 @@ static void start_again(struct http_connection *c)
     start(c, 0);
 }
 
-/* Whether it takes a time to live; no page does. */
-static bool expires(enum op op)
+static bool takes(const struct http_route *route, enum op_takes what)
 {
-    return op_info(op) && op_info(op)->takes == OP_TAKES_CACHED;
+    return route && route->op != OP_NONE && op_info(route->op)->takes == what;
+}
+
+/* The message that was made of the request must stay until the answer. False: there is no memory
+ * for it. */
+static bool keep_message(struct http_connection *c)
+{
+    struct bytes *value = &c->call.request.value;
+    if (value->len <= HTTP_BLOCK)
+        http_pool_lend(&c->server->pool, &c->message);
+    else if (http_hold_take(c, value->len))
+        http_hold_resize(c, &c->message, value->len);
+    else
+        return false;
+    buffer_append(&c->message, value->data, value->len);
+    *value = buffer_bytes(&c->message);
+    return true;
 }
 
 /* The whole request is there. */
@@ -183,14 +200,20 @@ static void dispatch(struct http_connection *c)
         .head = &c->head,
         .body = c->in.data + c->body,
         .body_len = c->body_len,
-        .now_ms = expires(c->route->op) ? clock_service_ms() : 0,
+        .now_ms = takes(c->route, OP_TAKES_CACHED) ? clock_service_ms() : 0,
         .error = server->error,
         .error_size = sizeof server->error,
+        .made = &server->scratch,
     };
+    server->scratch.len = 0;
     c->work -= (int)(c->body_len / 1024);
     if (!http_target_split(target, &path, &query) ||
         !http_route_prepare(c->route, path, query, &c->input, &c->call.request)) {
         refuse(c, 400, server->error);
+        return;
+    }
+    if (takes(c->route, OP_TAKES_MESSAGE) && !keep_message(c)) {
+        refuse(c, 503, core_budget_error);
         return;
     }
     c->call.done = call_done;
@@ -272,9 +295,9 @@ static void on_expect(struct http_connection *c)
 static bool lacks_length(const struct http_connection *c)
 {
     const struct http_head *head = &c->head;
-    const struct op_info *info = c->route ? op_info(c->route->op) : NULL;
-    return head->raw_body && !head->has_length && !head->chunked && info &&
-           info->takes == OP_TAKES_VALUE;
+    return head->raw_body && !head->has_length && !head->chunked &&
+           (takes(c->route, OP_TAKES_VALUE) ||
+            (takes(c->route, OP_TAKES_MESSAGE) && head->method != HTTP_GET));
 }
 
 /* Each step says whether another may follow now. */

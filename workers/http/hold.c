@@ -12,7 +12,7 @@ size_t http_hold_size(const struct buffer *buffer)
 
 void http_hold_settle(struct http_connection *c)
 {
-    size_t needed = http_hold_size(&c->in) + http_hold_size(&c->out);
+    size_t needed = http_hold_size(&c->in) + http_hold_size(&c->out) + http_hold_size(&c->message);
     if (needed >= c->held)
         return;
     core_budget_give(c->server->core, c->held - needed);

@@ -105,6 +105,56 @@ static bool prepare_item(const struct http_input *input, struct request *request
     return true;
 }
 
+/* ---- Requests that are messages ---- */
+
+static struct message_writer writer_of(const struct http_input *input)
+{
+    return (struct message_writer){api_messages(input->op)->request, input->made, input->error,
+                                   input->error_size, 0};
+}
+
+/* ?int64=string: numbers of 64 bits as strings. */
+static bool take_int64(struct http_input *input, struct bytes value)
+{
+    input->int64_as_string = bytes_equal(value, bytes_of("string"));
+    return input->int64_as_string || bytes_equal(value, bytes_of("number")) ||
+           refuse(input, "int64 must be number or string");
+}
+
+/* The parameters are fields of the message, but for these two. */
+static bool read_fields(struct http_text query, struct http_input *input,
+                        struct message_writer *writer)
+{
+    struct bytes name, value;
+    int found;
+    while ((found = http_query_next(&query, &name, &value)) > 0) {
+        bool good = true;
+        if (bytes_equal(name, bytes_of("key")))
+            input->query.key = value;
+        else if (bytes_equal(name, bytes_of("int64")))
+            good = take_int64(input, value);
+        else
+            good = message_add_parameter(writer, name, value);
+        if (!good)
+            return false;
+    }
+    return found == 0 || refuse(input, "a % must be followed by two hexadecimal digits");
+}
+
+/* A body that is no JSON is the field "value". */
+static bool read_body(struct http_input *input, struct message_writer *writer)
+{
+    struct bytes body = {input->body, input->body_len};
+    if (input->head->raw_body)
+        return message_add_bytes(writer, "value", body);
+    return body.len == 0 || message_add_json(writer, input->body, input->body_len);
+}
+
+static bool has_key(enum op op)
+{
+    return api_bytes_field(api_messages(op)->request, "key");
+}
+
 /* ---- Shaping replies ---- */
 
 static void shape_empty(const struct http_input *input, const struct reply *reply,
@@ -125,7 +175,7 @@ static void in_scratch(struct buffer *scratch, struct http_body *body)
 /* The value as it is: bytes, or text when that is asked for and it is one. */
 static void shape_raw(enum http_form accept, struct bytes value, struct http_body *body_r)
 {
-    bool text = accept == HTTP_FORM_TEXT && http_json_form(value) != HTTP_JSON_BASE64;
+    bool text = accept == HTTP_FORM_TEXT && core_json_form(value) != CORE_JSON_BASE64;
     body_r->type = text ? type_text : type_raw;
     body_r->parts[0] = value;
 }
@@ -137,15 +187,15 @@ static void shape_value(const struct http_input *input, const struct reply *repl
         shape_raw(input->head->accept, reply->value, body_r);
         return;
     }
-    enum http_json_form form = http_json_form(reply->value);
+    enum core_json_form form = core_json_form(reply->value);
     if (input->head->method == HTTP_HEAD) {
         const char *name =
-            form == HTTP_JSON_BASE64 ? "{\"value_base64\":\"\"}" : "{\"value\":\"\"}";
+            form == CORE_JSON_BASE64 ? "{\"value_base64\":\"\"}" : "{\"value\":\"\"}";
         body_r->type = type_json;
-        body_r->unsent = strlen(name) + http_json_length(reply->value, form);
+        body_r->unsent = strlen(name) + core_json_length(reply->value, form);
         return;
     }
-    if (form == HTTP_JSON_PLAIN) {
+    if (form == CORE_JSON_PLAIN) {
         body_r->type = type_json;
         body_r->parts[0] = (struct bytes){(const uint8_t *)"{\"value\":\"", 10};
         body_r->parts[1] = reply->value;
@@ -153,8 +203,8 @@ static void shape_value(const struct http_input *input, const struct reply *repl
         return;
     }
     buffer_append_text(scratch,
-                       form == HTTP_JSON_BASE64 ? "{\"value_base64\":\"" : "{\"value\":\"");
-    http_json_append(scratch, reply->value, form);
+                       form == CORE_JSON_BASE64 ? "{\"value_base64\":\"" : "{\"value\":\"");
+    core_json_append(scratch, reply->value, form);
     buffer_append(scratch, "\"}", 2);
     in_scratch(scratch, body_r);
 }
@@ -168,7 +218,7 @@ static void shape_counter(const struct http_input *input, const struct reply *re
         return;
     }
     buffer_append(scratch, "{", 1);
-    http_json_member(scratch, "key", input->key);
+    core_json_member(scratch, "key", input->key);
     buffer_append_format(scratch, ",\"value\":%lld}", (long long)reply->number);
     in_scratch(scratch, body_r);
 }
@@ -209,16 +259,16 @@ static void measure_set(const struct http_input *input, const struct reply *repl
                         struct http_body *body_r)
 {
     struct bytes rest = reply->value, item;
-    enum http_json_form key_form = http_json_form(input->key);
+    enum core_json_form key_form = core_json_form(input->key);
     uint64_t length = base64 ? strlen("{\"items_base64\":[") : strlen("{\"items\":[");
     while (set_next(&rest, &item))
         length += strlen("\"\",") +
-                  http_json_length(item, base64 ? HTTP_JSON_BASE64 : http_json_form(item));
+                  core_json_length(item, base64 ? CORE_JSON_BASE64 : core_json_form(item));
     length -= reply->value.len > 0; /* the last has no comma */
     length +=
-        key_form == HTTP_JSON_BASE64 ? strlen("],\"set_base64\":\"\"}") : strlen("],\"set\":\"\"}");
+        key_form == CORE_JSON_BASE64 ? strlen("],\"set_base64\":\"\"}") : strlen("],\"set\":\"\"}");
     body_r->type = type_json;
-    body_r->unsent = length + http_json_length(input->key, key_form);
+    body_r->unsent = length + core_json_length(input->key, key_form);
 }
 
 /* One item that is no UTF-8 turns them all to base64, so that nobody has to guess which. */
@@ -228,7 +278,7 @@ static void shape_set(const struct http_input *input, const struct reply *reply,
     struct bytes rest = reply->value, item;
     bool base64 = false, first = true;
     while (!base64 && set_next(&rest, &item))
-        base64 = http_json_form(item) == HTTP_JSON_BASE64;
+        base64 = core_json_form(item) == CORE_JSON_BASE64;
     if (input->head->method == HTTP_HEAD) {
         measure_set(input, reply, base64, body_r);
         return;
@@ -236,13 +286,36 @@ static void shape_set(const struct http_input *input, const struct reply *reply,
     buffer_append_text(scratch, base64 ? "{\"items_base64\":[" : "{\"items\":[");
     for (rest = reply->value; set_next(&rest, &item); first = false) {
         buffer_append_text(scratch, first ? "\"" : ",\"");
-        http_json_append(scratch, item, base64 ? HTTP_JSON_BASE64 : http_json_form(item));
+        core_json_append(scratch, item, base64 ? CORE_JSON_BASE64 : core_json_form(item));
         buffer_append(scratch, "\"", 1);
     }
     buffer_append(scratch, "],", 2);
-    http_json_member(scratch, "set", input->key);
+    core_json_member(scratch, "set", input->key);
     buffer_append(scratch, "}", 1);
     in_scratch(scratch, body_r);
+}
+
+__attribute__((unused)) static void shape_message(const struct http_input *input,
+                                                  const struct reply *reply, struct buffer *scratch,
+                                                  struct http_body *body_r)
+{
+    const ProtobufCMessageDescriptor *type = api_messages(input->op)->reply;
+    bool unwanted =
+        input->head->prefer == HTTP_PREFER_MINIMAL && op_info(input->op)->kind != OP_READS;
+    if (type->n_fields == 0 || unwanted) {
+        shape_empty(input, reply, scratch, body_r);
+        return;
+    }
+    struct api_pool pool;
+    api_pool_open(&pool);
+    const ProtobufCMessage *message = api_unpack(type, reply->value, &pool);
+    if (message)
+        message_append_json(message, input->int64_as_string, scratch);
+    api_pool_reset(&pool);
+    if (message)
+        in_scratch(scratch, body_r);
+    else
+        http_body_error(500, "the store's answer does not parse", scratch, body_r);
 }
 
 static void shape_set_change(const struct http_input *input, const struct reply *reply,
@@ -259,7 +332,7 @@ void http_body_error(int status, const char *text, struct buffer *scratch, struc
     *body_r = (struct http_body){.status = status};
     scratch->len = 0;
     buffer_append(scratch, "{", 1);
-    http_json_member(scratch, "error", bytes_of(text));
+    core_json_member(scratch, "error", bytes_of(text));
     buffer_append(scratch, "}", 1);
     in_scratch(scratch, body_r);
 }
@@ -275,7 +348,11 @@ enum {
     READS_increment = READS_KEY | 1 << HTTP_PARAMETER_INCREMENT,
     READS_flag_set = READS_KEY | 1 << HTTP_PARAMETER_VALUE,
     READS_item = READS_KEY | 1 << HTTP_PARAMETER_ITEM,
+    READS_message = 0, /* see make_message() */
 };
+
+/* Nothing but http_route_prepare() looks at what a message is made of. */
+#define prepare_message NULL
 
 static const struct http_route routes[] = {
 #define ROUTE(operation, method, path, prepare, shape)                                             \
@@ -412,9 +489,34 @@ static bool refuse_twice(const struct http_input *input, unsigned twice)
     return false;
 }
 
+/* A message has all that was given, the key too. */
+static bool make_message(const struct http_route *route, struct http_text path,
+                         struct http_text query, struct http_input *input,
+                         struct request *request_r)
+{
+    struct message_writer writer = writer_of(input);
+    input->query = (struct http_query){0};
+    if (!read_fields(query, input, &writer) || !take_key(route, path, input))
+        return false;
+    *request_r = (struct request){.op = route->op, .key = input->key};
+    if (!has_key(route->op))
+        request_r->key = api_no_key;
+    else if (input->key.len == 0)
+        return refuse(input, "no resource key provided");
+    else if (!message_add_bytes(&writer, "key", input->key))
+        return false;
+    if (!read_body(input, &writer))
+        return false;
+    request_r->value = buffer_bytes(input->made);
+    return true;
+}
+
 bool http_route_prepare(const struct http_route *route, struct http_text path,
                         struct http_text query, struct http_input *input, struct request *request_r)
 {
+    input->op = route->op;
+    if (op_info(route->op)->takes == OP_TAKES_MESSAGE)
+        return make_message(route, path, query, input, request_r);
     if (!http_query_parse(query, &input->query))
         return refuse(input, "a % must be followed by two hexadecimal digits");
     if (input->query.twice & route->parameters)

@@ -5,7 +5,7 @@
 #ifndef STRATO_WORKERS_HTTP_ROUTES_H
 #define STRATO_WORKERS_HTTP_ROUTES_H
 
-#include "proto/base/op.h"
+#include "workers/core/message.h"
 #include "workers/http/parse.h"
 #include "workers/http/target.h"
 
@@ -19,6 +19,10 @@ struct http_input {
     uint64_t now_ms; /* wall clock */
     char *error;     /* of error_size bytes */
     size_t error_size;
+    /* Of an operation that takes a message: where it is put together; empty before. */
+    struct buffer *made;
+    enum op op;           /* the route's */
+    bool int64_as_string; /* the client asks for that */
 };
 
 enum { HTTP_ALLOW_MAX = 48 };

@@ -95,19 +95,26 @@ static void take_parameter(struct http_query *query, struct bytes name, struct b
         }
 }
 
-static bool parse_pair(struct http_text pair, struct http_query *query)
+int http_query_next(struct http_text *query, struct bytes *name_r, struct bytes *value_r)
 {
-    uint8_t *equals = pair.len > 0 ? memchr(pair.data, '=', pair.len) : NULL;
-    struct http_text name = pair, value = after(pair, pair.len);
+    if (query->len == 0)
+        return 0;
+    uint8_t *end = memchr(query->data, '&', query->len);
+    struct http_text name = *query;
+    if (end)
+        name.len = (size_t)(end - query->data);
+    *query = after(*query, end ? name.len + 1 : name.len);
+    struct http_text value = after(name, name.len);
+    uint8_t *equals = name.len > 0 ? memchr(name.data, '=', name.len) : NULL;
     if (equals) {
-        name.len = (size_t)(equals - pair.data);
-        value = after(pair, name.len + 1);
+        value = after(name, (size_t)(equals - name.data) + 1);
+        name.len = (size_t)(equals - name.data);
     }
     if (!http_percent_decode(&name, true) || !http_percent_decode(&value, true))
-        return false;
-    take_parameter(query, (struct bytes){name.data, name.len},
-                   (struct bytes){value.data, value.len});
-    return true;
+        return -1;
+    *name_r = (struct bytes){name.data, name.len};
+    *value_r = (struct bytes){value.data, value.len};
+    return 1;
 }
 
 bool http_query_has_key(struct http_text query)
@@ -123,15 +130,10 @@ bool http_query_has_key(struct http_text query)
 
 bool http_query_parse(struct http_text query, struct http_query *query_r)
 {
+    struct bytes name, value;
+    int found;
     *query_r = (struct http_query){0};
-    while (query.len > 0) {
-        uint8_t *end = memchr(query.data, '&', query.len);
-        struct http_text pair = query;
-        if (end)
-            pair.len = (size_t)(end - query.data);
-        if (!parse_pair(pair, query_r))
-            return false;
-        query = after(query, end ? pair.len + 1 : pair.len);
-    }
-    return true;
+    while ((found = http_query_next(&query, &name, &value)) > 0)
+        take_parameter(query_r, name, value);
+    return found == 0;
 }

@@ -47,6 +47,10 @@ const char *http_parameter_name(enum http_parameter parameter);
 /* Whether a query, not yet decoded, has a parameter "key". */
 bool http_query_has_key(struct http_text query);
 
+/* Takes the next parameter off a query and decodes it in place. 1; 0: there is no more; -1: a bad
+ * escape. */
+int http_query_next(struct http_text *query, struct bytes *name_r, struct bytes *value_r);
+
 /* Decodes the query in place; parameters of other names are ignored. False on a bad escape. */
 bool http_query_parse(struct http_text query, struct http_query *query_r);
 

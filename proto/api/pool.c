@@ -1,20 +1,20 @@
 /*
  * pool - see pool.h. Runs in the gRPC workers; panics when memory runs out.
  */
-#include "workers/grpc/pool.h"
+#include "proto/api/pool.h"
 
 #include <stdlib.h>
 
 #include "proto/base/log.h"
 
-struct rpc_pool_chunk {
-    struct rpc_pool_chunk *next;
+struct api_pool_chunk {
+    struct api_pool_chunk *next;
     _Alignas(max_align_t) uint8_t data[];
 };
 
 static void *allocate(void *data, size_t size)
 {
-    return rpc_pool_alloc(data, size);
+    return api_pool_alloc(data, size);
 }
 
 static void release(void *data, void *pointer)
@@ -23,28 +23,28 @@ static void release(void *data, void *pointer)
     (void)pointer;
 }
 
-void rpc_pool_open(struct rpc_pool *pool)
+void api_pool_open(struct api_pool *pool)
 {
     pool->allocator = (ProtobufCAllocator){allocate, release, pool};
     pool->chunks = NULL;
     pool->free = pool->room;
-    pool->left = RPC_POOL_ROOM;
+    pool->left = API_POOL_ROOM;
     pool->allowed = SIZE_MAX;
     pool->exhausted = false;
 }
 
-void rpc_pool_allow(struct rpc_pool *pool, size_t bytes)
+void api_pool_allow(struct api_pool *pool, size_t bytes)
 {
     pool->allowed = bytes;
 }
 
-static uint8_t *add_chunk(struct rpc_pool *pool, size_t size)
+static uint8_t *add_chunk(struct api_pool *pool, size_t size)
 {
     pool->exhausted |= size > pool->allowed;
     if (pool->exhausted)
         return NULL;
     pool->allowed -= size;
-    struct rpc_pool_chunk *chunk = malloc(sizeof *chunk + size);
+    struct api_pool_chunk *chunk = malloc(sizeof *chunk + size);
     if (!chunk)
         panic("out of memory: %zu bytes of a message", size);
     chunk->next = pool->chunks;
@@ -52,17 +52,17 @@ static uint8_t *add_chunk(struct rpc_pool *pool, size_t size)
     return chunk->data;
 }
 
-void *rpc_pool_alloc(struct rpc_pool *pool, size_t size)
+void *api_pool_alloc(struct api_pool *pool, size_t size)
 {
     const size_t step = _Alignof(max_align_t);
     if (size > pool->left) {
-        if (size > RPC_POOL_SMALL)
+        if (size > API_POOL_SMALL)
             return add_chunk(pool, size);
-        uint8_t *chunk = add_chunk(pool, RPC_POOL_CHUNK);
+        uint8_t *chunk = add_chunk(pool, API_POOL_CHUNK);
         if (!chunk)
             return NULL;
         pool->free = chunk;
-        pool->left = RPC_POOL_CHUNK;
+        pool->left = API_POOL_CHUNK;
     }
     size_t taken = (size + step - 1) / step * step;
     uint8_t *piece = pool->free;
@@ -72,15 +72,15 @@ void *rpc_pool_alloc(struct rpc_pool *pool, size_t size)
     return piece;
 }
 
-void rpc_pool_reset(struct rpc_pool *pool)
+void api_pool_reset(struct api_pool *pool)
 {
     while (pool->chunks) {
-        struct rpc_pool_chunk *next = pool->chunks->next;
+        struct api_pool_chunk *next = pool->chunks->next;
         free(pool->chunks);
         pool->chunks = next;
     }
     pool->free = pool->room;
-    pool->left = RPC_POOL_ROOM;
+    pool->left = API_POOL_ROOM;
     pool->allowed = SIZE_MAX;
     pool->exhausted = false;
 }

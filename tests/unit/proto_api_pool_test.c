@@ -1,5 +1,5 @@
 /*
- * Tests of workers/grpc/pool.c: pieces are aligned, do not overlap, and are all released.
+ * Tests of proto/api/pool.c: pieces are aligned, do not overlap, and are all released.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,19 +9,19 @@
 
 #include <cmocka.h>
 
-#include "workers/grpc/pool.h"
+#include "proto/api/pool.h"
 
-static struct rpc_pool pool;
+static struct api_pool pool;
 
 static void pieces(void **state)
 {
     (void)state;
     enum { PIECES = 200 };
     uint8_t *piece[PIECES];
-    rpc_pool_open(&pool);
+    api_pool_open(&pool);
     for (int round = 0; round < 3; round++) {
         for (size_t i = 0; i < PIECES; i++) {
-            piece[i] = rpc_pool_alloc(&pool, i);
+            piece[i] = api_pool_alloc(&pool, i);
             assert_non_null(piece[i]);
             assert_int_equal((uintptr_t)piece[i] % _Alignof(max_align_t), 0);
             memset(piece[i], (int)i, i);
@@ -29,46 +29,46 @@ static void pieces(void **state)
         for (size_t i = 0; i < PIECES; i++)
             for (size_t k = 0; k < i; k++)
                 assert_int_equal(piece[i][k], i);
-        rpc_pool_reset(&pool);
+        api_pool_reset(&pool);
     }
 }
 
 static void room_is_used_first_and_to_its_end(void **state)
 {
     (void)state;
-    rpc_pool_open(&pool);
-    assert_ptr_equal(rpc_pool_alloc(&pool, RPC_POOL_ROOM), pool.room);
+    api_pool_open(&pool);
+    assert_ptr_equal(api_pool_alloc(&pool, API_POOL_ROOM), pool.room);
     assert_null(pool.chunks);
-    assert_non_null(rpc_pool_alloc(&pool, 1));
+    assert_non_null(api_pool_alloc(&pool, 1));
     assert_non_null(pool.chunks);
-    rpc_pool_reset(&pool);
+    api_pool_reset(&pool);
     assert_null(pool.chunks);
-    assert_ptr_equal(rpc_pool_alloc(&pool, RPC_POOL_ROOM - 1), pool.room);
-    assert_non_null(rpc_pool_alloc(&pool, 0));
-    rpc_pool_reset(&pool);
+    assert_ptr_equal(api_pool_alloc(&pool, API_POOL_ROOM - 1), pool.room);
+    assert_non_null(api_pool_alloc(&pool, 0));
+    api_pool_reset(&pool);
 }
 
 /* A large piece does not end the use of what is left. */
 static void small_ones_share_chunks(void **state)
 {
     (void)state;
-    rpc_pool_open(&pool);
-    assert_non_null(rpc_pool_alloc(&pool, RPC_POOL_ROOM));
-    uint8_t *first = rpc_pool_alloc(&pool, 16);
-    memset(rpc_pool_alloc(&pool, RPC_POOL_CHUNK), 3, RPC_POOL_CHUNK);
-    for (size_t i = 1; i < RPC_POOL_CHUNK / 16; i++)
-        assert_ptr_equal(rpc_pool_alloc(&pool, 16), first + 16 * i);
-    assert_ptr_not_equal(rpc_pool_alloc(&pool, 16), first + RPC_POOL_CHUNK);
-    rpc_pool_reset(&pool);
+    api_pool_open(&pool);
+    assert_non_null(api_pool_alloc(&pool, API_POOL_ROOM));
+    uint8_t *first = api_pool_alloc(&pool, 16);
+    memset(api_pool_alloc(&pool, API_POOL_CHUNK), 3, API_POOL_CHUNK);
+    for (size_t i = 1; i < API_POOL_CHUNK / 16; i++)
+        assert_ptr_equal(api_pool_alloc(&pool, 16), first + 16 * i);
+    assert_ptr_not_equal(api_pool_alloc(&pool, 16), first + API_POOL_CHUNK);
+    api_pool_reset(&pool);
 }
 
 static void large(void **state)
 {
     (void)state;
-    rpc_pool_open(&pool);
-    memset(rpc_pool_alloc(&pool, 10 << 20), 1, 10 << 20);
-    memset(rpc_pool_alloc(&pool, RPC_POOL_ROOM + 1), 2, RPC_POOL_ROOM + 1);
-    rpc_pool_reset(&pool);
+    api_pool_open(&pool);
+    memset(api_pool_alloc(&pool, 10 << 20), 1, 10 << 20);
+    memset(api_pool_alloc(&pool, API_POOL_ROOM + 1), 2, API_POOL_ROOM + 1);
+    api_pool_reset(&pool);
 }
 
 int main(void)

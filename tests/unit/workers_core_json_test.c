@@ -22,32 +22,32 @@ static void test_forms(void **state)
     (void)state;
     static const struct {
         const char *text;
-        enum http_json_form form;
+        enum core_json_form form;
     } rows[] = {
-        {"", HTTP_JSON_PLAIN},
-        {"plain ASCII with more than eight bytes \x7f", HTTP_JSON_PLAIN},
-        {"gr\xc3\xbc\xc3\x9f", HTTP_JSON_PLAIN},
-        {"\xf0\x9f\x98\x80", HTTP_JSON_PLAIN},
-        {"\xf4\x8f\xbf\xbf", HTTP_JSON_PLAIN},
-        {"\xef\xbf\xbf", HTTP_JSON_PLAIN},
-        {"a\"b", HTTP_JSON_ESCAPE},
-        {"01234567\\", HTTP_JSON_ESCAPE},
-        {"01234567\n1234567", HTTP_JSON_ESCAPE},
-        {"\xc3\xbc\x01", HTTP_JSON_ESCAPE},
-        {"\x80", HTTP_JSON_BASE64},
-        {"\xc0\xaf", HTTP_JSON_BASE64},         /* overlong */
-        {"\xe0\x80\xaf", HTTP_JSON_BASE64},     /* overlong */
-        {"\xf0\x80\x80\xaf", HTTP_JSON_BASE64}, /* overlong */
-        {"\xed\xa0\x80", HTTP_JSON_BASE64},     /* a surrogate */
-        {"\xf4\x90\x80\x80", HTTP_JSON_BASE64}, /* past U+10FFFF */
-        {"\xf5\x80\x80\x80", HTTP_JSON_BASE64},
-        {"01234567\xc3", HTTP_JSON_BASE64}, /* cut */
-        {"\xe2\x82", HTTP_JSON_BASE64},
-        {"\xe2\x28\xa1", HTTP_JSON_BASE64},
-        {"\"quoted\" \xff", HTTP_JSON_BASE64},
+        {"", CORE_JSON_PLAIN},
+        {"plain ASCII with more than eight bytes \x7f", CORE_JSON_PLAIN},
+        {"gr\xc3\xbc\xc3\x9f", CORE_JSON_PLAIN},
+        {"\xf0\x9f\x98\x80", CORE_JSON_PLAIN},
+        {"\xf4\x8f\xbf\xbf", CORE_JSON_PLAIN},
+        {"\xef\xbf\xbf", CORE_JSON_PLAIN},
+        {"a\"b", CORE_JSON_ESCAPE},
+        {"01234567\\", CORE_JSON_ESCAPE},
+        {"01234567\n1234567", CORE_JSON_ESCAPE},
+        {"\xc3\xbc\x01", CORE_JSON_ESCAPE},
+        {"\x80", CORE_JSON_BASE64},
+        {"\xc0\xaf", CORE_JSON_BASE64},         /* overlong */
+        {"\xe0\x80\xaf", CORE_JSON_BASE64},     /* overlong */
+        {"\xf0\x80\x80\xaf", CORE_JSON_BASE64}, /* overlong */
+        {"\xed\xa0\x80", CORE_JSON_BASE64},     /* a surrogate */
+        {"\xf4\x90\x80\x80", CORE_JSON_BASE64}, /* past U+10FFFF */
+        {"\xf5\x80\x80\x80", CORE_JSON_BASE64},
+        {"01234567\xc3", CORE_JSON_BASE64}, /* cut */
+        {"\xe2\x82", CORE_JSON_BASE64},
+        {"\xe2\x28\xa1", CORE_JSON_BASE64},
+        {"\"quoted\" \xff", CORE_JSON_BASE64},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (http_json_form(text_of(rows[i].text)) != rows[i].form)
+        if (core_json_form(text_of(rows[i].text)) != rows[i].form)
             fail_msg("row %zu", i);
 }
 
@@ -55,8 +55,8 @@ static void expect_length(const uint8_t *data, size_t len)
 {
     struct bytes text = {data, len};
     struct buffer out = {0};
-    http_json_append(&out, text, HTTP_JSON_ESCAPE);
-    if (http_json_length(text, HTTP_JSON_ESCAPE) != out.len)
+    core_json_append(&out, text, CORE_JSON_ESCAPE);
+    if (core_json_length(text, CORE_JSON_ESCAPE) != out.len)
         fail_msg("of %zu bytes, the first of which is %u", len, len > 0 ? data[0] : 0);
     buffer_free(&out);
 }
@@ -76,7 +76,7 @@ static void test_length(void **state)
     expect_length(text, sizeof text);
     memset(text, 1, sizeof text);
     expect_length(text, sizeof text);
-    assert_int_equal(http_json_length((struct bytes){text, sizeof text}, HTTP_JSON_ESCAPE),
+    assert_int_equal(core_json_length((struct bytes){text, sizeof text}, CORE_JSON_ESCAPE),
                      6 * sizeof text);
 }
 
@@ -90,12 +90,12 @@ static void test_plain_prefix(void **state)
         uint8_t *text = malloc(len);
         assert_non_null(text);
         memset(text, 'a', len);
-        assert_int_equal(http_json_plain_prefix((struct bytes){text, len}), len);
+        assert_int_equal(core_json_plain_prefix((struct bytes){text, len}), len);
         for (size_t at = 0; at < len; at++) {
             for (unsigned c = 0; c < 256; c++) {
                 bool plain = c >= ' ' && c <= 0x7f && c != '"' && c != '\\';
                 text[at] = (uint8_t)c;
-                if (http_json_plain_prefix((struct bytes){text, len}) != (plain ? len : at))
+                if (core_json_plain_prefix((struct bytes){text, len}) != (plain ? len : at))
                     fail_msg("byte %u at %zu of %zu", c, at, len);
             }
             text[at] = 'a';
@@ -107,7 +107,7 @@ static void test_plain_prefix(void **state)
 static void assert_member(struct bytes text, const char *expected)
 {
     struct buffer out = {0};
-    http_json_member(&out, "value", text);
+    core_json_member(&out, "value", text);
     assert_int_equal(out.len, strlen(expected));
     assert_memory_equal(out.data, expected, out.len);
     buffer_free(&out);
@@ -141,7 +141,7 @@ static void test_round_trip(void **state)
             buffer_append_text(&text, pieces[(random >> 40) % (sizeof pieces / sizeof *pieces)]);
         }
         buffer_append(&json, "{", 1);
-        http_json_member(&json, "value", buffer_bytes(&text));
+        core_json_member(&json, "value", buffer_bytes(&text));
         buffer_append(&json, "}", 1);
         json_t *root = json_loadb((char *)json.data, json.len, 0, NULL);
         json_t *value = json_object_get(root, "value");
@@ -163,7 +163,7 @@ static void test_long(void **state)
     uint8_t *text = malloc(LEN);
     struct buffer out = {0};
     memset(text, '"', LEN);
-    http_json_member(&out, "v", (struct bytes){text, LEN});
+    core_json_member(&out, "v", (struct bytes){text, LEN});
     assert_int_equal(out.len, 2 * LEN + 6);
     for (size_t i = 0; i < LEN; i++)
         assert_memory_equal(out.data + 5 + 2 * i, "\\\"", 2);
@@ -270,7 +270,7 @@ static void test_refused_content(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_null(content(rows[i].body));
-        if (!strstr(error, rows[i].why) || http_json_form(bytes_of(error)) == HTTP_JSON_BASE64)
+        if (!strstr(error, rows[i].why) || core_json_form(bytes_of(error)) == CORE_JSON_BASE64)
             fail_msg("%s: %s", rows[i].body, error);
     }
 }

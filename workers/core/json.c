@@ -1,7 +1,7 @@
 /*
- * json - see json.h. Runs in the http workers; fails only by panic when memory runs out.
+ * json - see json.h. Runs in workers; fails only by panic when memory runs out.
  */
-#include "workers/http/json.h"
+#include "workers/core/json.h"
 
 /* ---- Looking at a text ---- */
 
@@ -37,7 +37,7 @@ static bool block_is_special(const uint8_t *block)
     return (halves[0] | halves[1]) != 0;
 }
 
-size_t http_json_plain_prefix(struct bytes text)
+size_t core_json_plain_prefix(struct bytes text)
 {
     size_t i = 0;
     while (i + BLOCK <= text.len && !block_is_special(text.data + i))
@@ -50,7 +50,7 @@ size_t http_json_plain_prefix(struct bytes text)
     return i;
 }
 
-size_t http_utf8_sequence(const uint8_t *s, size_t left)
+size_t core_utf8_sequence(const uint8_t *s, size_t left)
 {
     uint8_t first = s[0], low = 0x80, high = 0xbf;
     size_t len;
@@ -83,25 +83,25 @@ size_t http_utf8_sequence(const uint8_t *s, size_t left)
 }
 
 /* Eight bytes at a time where they are ASCII. */
-enum http_json_form http_json_form(struct bytes text)
+enum core_json_form core_json_form(struct bytes text)
 {
-    enum http_json_form form = HTTP_JSON_PLAIN;
-    for (size_t i = http_json_plain_prefix(text); i < text.len;) {
+    enum core_json_form form = CORE_JSON_PLAIN;
+    for (size_t i = core_json_plain_prefix(text); i < text.len;) {
         uint64_t word;
         if (i + sizeof word <= text.len) {
             memcpy(&word, text.data + i, sizeof word);
             if ((word & EACH(0x80)) == 0) {
-                if (form == HTTP_JSON_PLAIN && word_is_special(word))
-                    form = HTTP_JSON_ESCAPE;
+                if (form == CORE_JSON_PLAIN && word_is_special(word))
+                    form = CORE_JSON_ESCAPE;
                 i += sizeof word;
                 continue;
             }
         }
         if (text.data[i] < 0x80 && byte_is_special(text.data[i]))
-            form = HTTP_JSON_ESCAPE;
-        size_t n = http_utf8_sequence(text.data + i, text.len - i);
+            form = CORE_JSON_ESCAPE;
+        size_t n = core_utf8_sequence(text.data + i, text.len - i);
         if (n == 0)
-            return HTTP_JSON_BASE64;
+            return CORE_JSON_BASE64;
         i += n;
     }
     return form;
@@ -173,11 +173,11 @@ static size_t escaped_length(struct bytes text)
     return length;
 }
 
-size_t http_json_length(struct bytes text, enum http_json_form form)
+size_t core_json_length(struct bytes text, enum core_json_form form)
 {
-    if (form == HTTP_JSON_BASE64)
+    if (form == CORE_JSON_BASE64)
         return (text.len + 2) / 3 * 4;
-    return form == HTTP_JSON_PLAIN ? text.len : escaped_length(text);
+    return form == CORE_JSON_PLAIN ? text.len : escaped_length(text);
 }
 
 static void append_escaped(struct buffer *out, struct bytes text)
@@ -215,22 +215,22 @@ static void append_base64(struct buffer *out, struct bytes text)
     out->len = (size_t)(p - out->data);
 }
 
-void http_json_append(struct buffer *out, struct bytes text, enum http_json_form form)
+void core_json_append(struct buffer *out, struct bytes text, enum core_json_form form)
 {
-    if (form == HTTP_JSON_PLAIN)
+    if (form == CORE_JSON_PLAIN)
         buffer_append(out, text.data, text.len);
-    else if (form == HTTP_JSON_ESCAPE)
+    else if (form == CORE_JSON_ESCAPE)
         append_escaped(out, text);
     else
         append_base64(out, text);
 }
 
-void http_json_member(struct buffer *out, const char *name, struct bytes text)
+void core_json_member(struct buffer *out, const char *name, struct bytes text)
 {
-    enum http_json_form form = http_json_form(text);
+    enum core_json_form form = core_json_form(text);
     buffer_append(out, "\"", 1);
     buffer_append_text(out, name);
-    buffer_append_text(out, form == HTTP_JSON_BASE64 ? "_base64\":\"" : "\":\"");
-    http_json_append(out, text, form);
+    buffer_append_text(out, form == CORE_JSON_BASE64 ? "_base64\":\"" : "\":\"");
+    core_json_append(out, text, form);
     buffer_append(out, "\"", 1);
 }
