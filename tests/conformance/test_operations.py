@@ -172,6 +172,15 @@ def test_kv_many_keys(ops, key):
         refuses(NOT_FOUND, ops.kv_get, name)
 
 
+def test_kv_append(ops, key):
+    assert ops.do("KVAppend", key, value=b"ab") == {"length": 2}
+    assert ops.do("KVAppend", key, value=b"\xff\0") == {"length": 4}
+    assert ops.kv_get(key) == b"ab\xff\0"
+    ops.do("KVAppend", key, value=b"x" * (MAX_VALUE - 4))
+    refuses(TOO_LARGE, lambda: ops.do("KVAppend", key, value=b"x"))
+    assert len(ops.kv_get(key)) == MAX_VALUE
+
+
 # ---- Cache ----
 
 def test_cache_set_and_get(ops, key):
