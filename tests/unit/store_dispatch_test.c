@@ -475,6 +475,29 @@ static void a_long_head_is_carried_out_and_bounded(void **state)
     bench_free(bench);
 }
 
+/* A worker checks what it sends; of a broken one the store believes nothing. */
+static void a_message_that_makes_no_sense_is_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"\x0a\x09k", "\x0a\x01l\x12\x01v", "\x0b"};
+    struct dispatch_bench *bench = bench_make();
+    struct channel_worker worker;
+    bench_open(bench, &memory_engine);
+    channel_worker_open(&worker, bench->memories[0], RUN_FD_CHANNEL + 1);
+    for (int i = 0; i < 4; i++) {
+        const char *packed = i < 3 ? bad[i] : "\x0a\x01k\x12\x03val";
+        assert_true(bench_submit(&worker, OP_KV_APPEND, "k", 0, bytes_of(packed)));
+        dispatch_round(bench->dispatch);
+        const struct channel_completion *completion = channel_worker_peek(&worker);
+        assert_int_equal(completion->status, i < 3 ? STATUS_INVALID : STATUS_OK);
+        assert_memory_equal(completion->payload, i < 3 ? "the message" : "\x08\x03",
+                            i < 3 ? 11 : 2);
+        channel_worker_release(&worker);
+    }
+    bench_close(bench);
+    bench_free(bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +506,7 @@ int main(void)
         cmocka_unit_test(damage_while_both_are_down),
         cmocka_unit_test(a_damaged_header_costs_nothing),
         cmocka_unit_test(a_channel_of_0_2_0_is_taken_over),
+        cmocka_unit_test(a_message_that_makes_no_sense_is_refused),
         cmocka_unit_test(a_long_head_is_carried_out_and_bounded),
         cmocka_unit_test(a_ring_that_makes_no_sense_lets_the_store_sleep),
         cmocka_unit_test(a_hostile_worker_harms_only_itself),

@@ -234,11 +234,31 @@ static int close_pool(void **state)
     return 0;
 }
 
+/* What comes in goes on as it is, and what comes back. */
+static void messages_pass_through(void **state)
+{
+    static const char path[] = "/strato.v1.Store/KVAppend";
+    static const char message[] = "\x0a\2k\xff\x12\1v\x78\x01"; /* with an unknown field */
+    struct buffer made = {0};
+    (void)state;
+    assert_true(decode_bytes(path, message, sizeof message - 1));
+    ASSERT_BYTES(request.key, "k\xff"); /* bytes, so no UTF-8 is asked for */
+    assert_bytes(request.value, message, sizeof message - 1);
+    assert_true(DECODE(path, ""));
+    assert_int_equal(request.key.len, 0);
+    REFUSE(path, "\x0a\x05k", no_parse);
+    const struct reply reply = {.value = bytes_of("\x08\x05")};
+    assert_true(method(path)->encode(&reply, &made));
+    ASSERT_BYTES(buffer_bytes(&made), "\x08\x05");
+    buffer_free(&made);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_operation_has_a_method),
         cmocka_unit_test(keys),
+        cmocka_unit_test(messages_pass_through),
         cmocka_unit_test(kv_put),
         cmocka_unit_test(cache_set),
         cmocka_unit_test(numbers_and_items),

@@ -433,6 +433,77 @@ static int free_scratch(void **state)
     return 0;
 }
 
+/* ---- Messages ---- */
+
+static void packed_is(const char *expected, size_t len)
+{
+    assert_int_equal(request.value.len, len);
+    assert_memory_equal(request.value.data, expected, len);
+}
+
+#define PACKED_IS(text) packed_is(text, sizeof(text) - 1)
+
+static void refuses(const char *target, const char *text, const char *why)
+{
+    assert_false(prepare(HTTP_POST, target, text));
+    assert_string_equal(error, why);
+}
+
+static void test_message(void **state)
+{
+    (void)state;
+    head = (struct http_head){0};
+    assert_int_equal(find(HTTP_POST, "/kv/a")->op, OP_KV_APPEND);
+    assert_true(prepare(HTTP_POST, "/kv/a%2Fb", "{\"value\":\"v\",\"other\":[1e999]}"));
+    assert_bytes(request.key, "a/b");
+    PACKED_IS("\x0a\x03"
+              "a/b\x12\x01v");
+    assert_true(prepare(HTTP_POST, "/kv?key=k&value=a%26b", ""));
+    assert_bytes(request.key, "k");
+    PACKED_IS("\x12\x03"
+              "a&b\x0a\x01k");
+    head.raw_body = true;
+    assert_true(prepare(HTTP_POST, "/kv/k", "{}"));
+    PACKED_IS("\x0a\x01k\x12\x02{}");
+    refuses("/kv/k?value=v", "w", "value is given twice; give it once");
+    head.raw_body = false;
+    refuses("/kv/k?valeu=v", "", "unknown parameter valeu; did you mean value?");
+    refuses("/kv/k?int64=text", "", "int64 must be number or string");
+    refuses("/kv/k?a=%zz", "", "a % must be followed by two hexadecimal digits");
+    refuses("/kv/k?key=l", "", "the key is given twice, in the path and as ?key=");
+    refuses("/kv/k", "{\"key\":\"l\"}", "key is given twice; give it once");
+    refuses("/kv/k", "{\"value\":7}", "value must be a string");
+    refuses("/kv/", "{\"value\":\"v\"}", "no resource key provided");
+}
+
+static void shape_append(bool as_string, enum http_prefer prefer, const char *packed)
+{
+    head = (struct http_head){.prefer = prefer};
+    struct http_input input = {
+        .head = &head, .op = OP_KV_APPEND, .int64_as_string = as_string, .key = bytes_of("k")};
+    const struct reply reply = {.value = bytes_of(packed)};
+    const struct http_route *route = find(HTTP_POST, "/kv/k");
+    body.status = 200;
+    scratch.len = 0;
+    route->shape(&input, &reply, &scratch, &body);
+}
+
+static void test_message_answers(void **state)
+{
+    (void)state;
+    shape_append(false, HTTP_PREFER_NOTHING, "\x08\x05");
+    assert_body("{\"length\":5}");
+    shape_append(true, HTTP_PREFER_NOTHING, "\x08\x05");
+    assert_body("{\"length\":\"5\"}");
+    shape_append(false, HTTP_PREFER_NOTHING, "");
+    assert_body("{\"length\":0}");
+    shape_append(false, HTTP_PREFER_MINIMAL, "\x08\x05");
+    assert_int_equal(body.status, 204);
+    shape_append(false, HTTP_PREFER_NOTHING, "\x08");
+    assert_int_equal(body.status, 500);
+    head = (struct http_head){0};
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -441,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_refused),     cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_sets),        cmocka_unit_test(test_heads),
         cmocka_unit_test(test_statuses),    cmocka_unit_test(test_lengths_of_head),
+        cmocka_unit_test(test_message),     cmocka_unit_test(test_message_answers),
         cmocka_unit_test(test_options),     cmocka_unit_test(test_cors),
     };
     return cmocka_run_group_tests(tests, NULL, free_scratch);
