@@ -7,14 +7,12 @@
 
 void announce_addresses(const struct conf *conf, const struct shared *shared, struct buffer *text)
 {
-    static const char *const names[PROTOCOL_COUNT] = {"HTTP", "gRPC"};
-    const bool enabled[PROTOCOL_COUNT] = {conf->http.enabled, conf->grpc.enabled};
     const char *between = "";
-    for (unsigned i = 0; i < PROTOCOL_COUNT; i++) {
-        if (!enabled[i])
+    for (enum protocol i = 0; i < PROTOCOL_COUNT; i++) {
+        if (!protocol_of(conf, i)->enabled)
             continue;
-        buffer_append_format(text, "%s%s on ", between, names[i]);
-        listen_describe((enum protocol)i, &shared->listen[i], text);
+        buffer_append_format(text, "%s%s on ", between, protocols[i].title);
+        listen_describe(i, &shared->listen[i], text);
         between = ", ";
     }
 }

@@ -28,7 +28,7 @@ static void append_slot(struct buffer *out, struct slot *slot, uint64_t now_ms)
 {
     const struct child *other = slot_other(slot);
     buffer_append_format(out, "{\"name\": \"%s\", \"kind\": \"%s\", \"state\": \"%s\"", slot->name,
-                         slot->role->kind, slot_state(slot));
+                         role_kind(slot->role), slot_state(slot));
     append_child(out, slot_child(slot), now_ms);
     buffer_append_format(out, ", \"other_pid\": %d, \"other_state\": \"%s\"",
                          other->state == CHILD_NONE ? 0 : (int)other->pid,

@@ -16,6 +16,7 @@
 
 #include "proto/base/os.h"
 #include "proto/base/text.h"
+#include "proto/conf/protocol.h"
 #include "supervisor/supervisor.h"
 
 enum { PORT_MIN = 1024, PORT_MAX = 49151, OPTION_COUNT = 4 };
@@ -148,11 +149,14 @@ static bool apply(struct settings *settings, const struct row *row, const char *
 /* Turns off every protocol but the front's own. */
 static bool choose_protocol(struct settings *settings)
 {
-    const char *mine = settings->front->protocol;
-    const char *other = strcmp(mine, "http") == 0 ? "grpc" : "http";
-    return conf_set(settings->conf, mine, "enabled", "yes", mine, settings->problems) ==
-               STATUS_OK &&
-           conf_set(settings->conf, other, "enabled", "no", other, settings->problems) == STATUS_OK;
+    for (enum protocol i = 0; i < PROTOCOL_COUNT; i++) {
+        const char *name = protocol_name(i);
+        bool mine = strcmp(name, settings->front->protocol) == 0;
+        if (conf_set(settings->conf, name, "enabled", mine ? "yes" : "no", name,
+                     settings->problems) != STATUS_OK)
+            return false;
+    }
+    return true;
 }
 
 int front_main(const struct front *front, int argc, char **argv)

@@ -62,7 +62,7 @@ static void plan_back(struct supervisor *s, unsigned i, uint64_t now_ms)
         slot_stop(slot, RUN_STOP_ONE, now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
         slot->plan = SLOT_TO_LEAVE;
     } else if (!slot->role && s->before.used[i]) {
-        slot_init(slot, role, s->conf, number);
+        slot_init(slot, role, number);
         slot->waiting = false;
         slot->plan = SLOT_TO_RESTART;
     } else if (slot->role && slot_alive(slot) && slot_child(slot)->serial != s->before.serials[i]) {

@@ -67,9 +67,9 @@ enum status limits_fit(struct conf *conf, struct buffer *notes, struct buffer *w
                              needed(conf), (uint64_t)limit.rlim_max);
         return STATUS_UNAVAILABLE;
     }
-    if (conf->http.enabled)
-        lower("http", &conf->http.max_connections, limit.rlim_max, notes);
-    if (conf->grpc.enabled)
-        lower("grpc", &conf->grpc.max_connections, limit.rlim_max, notes);
+    for (enum protocol i = 0; i < PROTOCOL_COUNT; i++)
+        if (protocol_of(conf, i)->enabled)
+            lower(protocol_name(i), &protocol_conf(conf, i)->max_connections, limit.rlim_max,
+                  notes);
     return STATUS_OK;
 }

@@ -18,16 +18,6 @@
 
 enum { BACKLOG = 4096 };
 
-const char *protocol_name(enum protocol protocol)
-{
-    return protocol == PROTOCOL_GRPC ? "grpc" : "http";
-}
-
-struct conf_protocol *protocol_conf(struct conf *conf, enum protocol protocol)
-{
-    return protocol == PROTOCOL_GRPC ? &conf->grpc : &conf->http;
-}
-
 /* ---- Names ---- */
 
 static void name_unix(const struct sockaddr_un *address, socklen_t len, char *text)

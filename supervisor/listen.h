@@ -9,12 +9,6 @@
 
 #include "proto/run/run.h"
 
-enum protocol { PROTOCOL_HTTP, PROTOCOL_GRPC, PROTOCOL_COUNT };
-
-/* "http", "grpc": the section of the configuration. */
-const char *protocol_name(enum protocol protocol);
-struct conf_protocol *protocol_conf(struct conf *conf, enum protocol protocol);
-
 struct listener {
     int fd;
     char wanted[CONF_ADDRESS_MAX]; /* as configured; empty: systemd opened it */

@@ -57,7 +57,7 @@ static bool open_listeners(struct change *change, struct supervisor *s, enum pro
     const char *name = protocol_name(protocol);
     if (listen_is_handed(now)) {
         memcpy(next->listen, protocol_conf(s->conf, protocol)->listen, sizeof next->listen);
-        if (change->needs & (protocol == PROTOCOL_GRPC ? CONF_ROLL_GRPC : CONF_ROLL_HTTP))
+        if (change->needs & protocols[protocol].roll)
             buffer_append_format(report, "[%s] listens on the sockets of systemd's unit\n", name);
         change->listen[protocol] = *now;
         return true;
@@ -69,7 +69,16 @@ static bool open_listeners(struct change *change, struct supervisor *s, enum pro
         return false;
     tell_made_anew(protocol, now, &change->listen[protocol], report);
     if (!same_listeners(now, &change->listen[protocol]))
-        change->needs |= protocol == PROTOCOL_GRPC ? CONF_ROLL_GRPC : CONF_ROLL_HTTP;
+        change->needs |= protocols[protocol].roll;
+    return true;
+}
+
+static bool open_all_listeners(struct change *change, struct supervisor *s, struct buffer *report,
+                               struct buffer *why)
+{
+    for (enum protocol i = 0; i < PROTOCOL_COUNT; i++)
+        if (!open_listeners(change, s, i, report, why))
+            return false;
     return true;
 }
 
@@ -89,8 +98,7 @@ static bool prepare_change(struct supervisor *s, struct change *change, struct b
     change->needs = conf_merge(&change->loaded, &change->next, &file, report);
     return conf_check(&change->next, s->path, problems) == STATUS_OK &&
            limits_fit(&change->next, report, problems) == STATUS_OK &&
-           open_listeners(change, s, PROTOCOL_HTTP, report, problems) &&
-           open_listeners(change, s, PROTOCOL_GRPC, report, problems) &&
+           open_all_listeners(change, s, report, problems) &&
            shared_grow(&s->shared, &change->next, problems) == STATUS_OK &&
            shared_make_config(&change->next, &change->config, problems) == STATUS_OK;
 }
@@ -99,19 +107,19 @@ static unsigned need_of(const struct role *role)
 {
     if (!role->worker)
         return CONF_ROLL_STORES;
-    return strcmp(role->kind, "grpc") == 0 ? CONF_ROLL_GRPC : CONF_ROLL_HTTP;
+    return protocols[role->protocol].roll;
 }
 
 static void plan_slot(struct supervisor *s, const struct change *change, const struct role *role,
                       unsigned number, uint64_t now_ms)
 {
     struct slot *slot = fleet_slot(s, role, number);
-    bool wanted = role->wanted(s->conf, number);
+    bool wanted = role->wanted(role, s->conf, number);
     if (slot->role && !wanted) {
         slot_stop(slot, RUN_STOP_ONE, now_ms + s->conf->drain_timeout_ms + SLOT_KILL_AFTER_MS);
         slot->plan = SLOT_TO_LEAVE;
     } else if (!slot->role && wanted) {
-        slot_init(slot, role, s->conf, number);
+        slot_init(slot, role, number);
         slot->waiting = false; /* its turn comes after the stores' */
         slot->plan = SLOT_TO_RESTART;
     } else if (wanted && (change->needs & need_of(role))) {
@@ -170,8 +178,7 @@ void reload_listeners(struct supervisor *s, uint64_t now_ms)
     struct buffer report = {0}, why = {0};
     struct change change = {s->loaded, *s->conf, 0, -1, {{0}}};
     s->listen_lost = false;
-    bool good = open_listeners(&change, s, PROTOCOL_HTTP, &report, &why) &&
-                open_listeners(&change, s, PROTOCOL_GRPC, &report, &why) &&
+    bool good = open_all_listeners(&change, s, &report, &why) &&
                 shared_make_config(&change.next, &change.config, &why) == STATUS_OK;
     if (good && change.needs != 0) {
         announce_lines(LOG_WARN, &report);

@@ -13,20 +13,23 @@ void fd_map_add(struct fd_map *map, int source, int target)
     map->count++;
 }
 
-static bool store_wanted(const struct conf *conf, unsigned number)
+static bool store_wanted(const struct role *role, const struct conf *conf, unsigned number)
 {
+    (void)role;
     return conf_uses(conf, (enum backend)number);
 }
 
-static void store_name(const struct conf *conf, unsigned number, char *name)
+static void store_name(const struct role *role, unsigned number, char *name)
 {
-    (void)conf;
+    (void)role;
     run_name_store((enum backend)number, name);
 }
 
-static void store_descriptors(const struct conf *conf, const struct shared *shared, unsigned number,
-                              unsigned lane, struct fd_map *map)
+static void store_descriptors(const struct role *role, const struct conf *conf,
+                              const struct shared *shared, unsigned number, unsigned lane,
+                              struct fd_map *map)
 {
+    (void)role;
     (void)lane;
     fd_map_add(map, shared->store_bell[number], RUN_FD_DOORBELL);
     if (shared->arena[number] >= 0)
@@ -39,8 +42,8 @@ static void store_descriptors(const struct conf *conf, const struct shared *shar
     fd_map_add(map, shared->figures, run_store_figures_fd(run_channel_count(conf)));
 }
 
-static void worker_descriptors(const struct conf *conf, const struct shared *shared,
-                               unsigned worker, unsigned lane, struct fd_map *map)
+static void channel_descriptors(const struct conf *conf, const struct shared *shared,
+                                unsigned worker, unsigned lane, struct fd_map *map)
 {
     unsigned channel = RUN_LANES * worker + lane;
     fd_map_add(map, shared->worker_bell[channel], RUN_FD_DOORBELL);
@@ -62,45 +65,33 @@ static void listen_descriptors(const struct listeners *listeners, struct fd_map 
         fd_map_add(map, listeners->at[i].fd, run_listen_fd(i));
 }
 
-static bool http_wanted(const struct conf *conf, unsigned number)
+static bool worker_wanted(const struct role *role, const struct conf *conf, unsigned number)
 {
-    return conf->http.enabled && number < conf->http.workers;
+    return number < protocol_workers(conf, role->protocol);
 }
 
-static void http_name(const struct conf *conf, unsigned number, char *name)
+static void worker_name(const struct role *role, unsigned number, char *name)
 {
-    run_worker_name(conf, run_worker_number(false, number), name);
+    snprintf(name, RUN_NAME_MAX, "%s-%u", role_kind(role), number);
 }
 
-static void http_descriptors(const struct conf *conf, const struct shared *shared, unsigned number,
-                             unsigned lane, struct fd_map *map)
+static void worker_descriptors(const struct role *role, const struct conf *conf,
+                               const struct shared *shared, unsigned number, unsigned lane,
+                               struct fd_map *map)
 {
-    listen_descriptors(&shared->listen[PROTOCOL_HTTP], map);
-    fd_map_add(map, shared->roster, RUN_FD_ROSTER);
-    worker_descriptors(conf, shared, run_worker_number(false, number), lane, map);
+    listen_descriptors(&shared->listen[role->protocol], map);
+    if (protocols[role->protocol].has_roster)
+        fd_map_add(map, shared->roster, RUN_FD_ROSTER);
+    channel_descriptors(conf, shared, run_worker_number(role->protocol, number), lane, map);
 }
 
-static bool grpc_wanted(const struct conf *conf, unsigned number)
-{
-    return conf->grpc.enabled && number < conf->grpc.workers;
-}
+#define WORKER(protocol)                                                                           \
+    {                                                                                              \
+        true, protocol, CONF_WORKERS_MAX, worker_wanted, worker_name, worker_descriptors           \
+    }
 
-static void grpc_name(const struct conf *conf, unsigned number, char *name)
-{
-    run_worker_name(conf, run_worker_number(true, number), name);
-}
-
-static void grpc_descriptors(const struct conf *conf, const struct shared *shared, unsigned number,
-                             unsigned lane, struct fd_map *map)
-{
-    listen_descriptors(&shared->listen[PROTOCOL_GRPC], map);
-    worker_descriptors(conf, shared, run_worker_number(true, number), lane, map);
-}
-
-/* clang-format off */
 const struct role roles[ROLE_COUNT] = {
-    {"store", "strato-store",       false, BACKEND_COUNT,    store_wanted, store_name, store_descriptors},
-    {"http",  "strato-http-worker", true,  CONF_WORKERS_MAX, http_wanted,  http_name,  http_descriptors},
-    {"grpc",  "strato-grpc-worker", true,  CONF_WORKERS_MAX, grpc_wanted,  grpc_name,  grpc_descriptors},
+    {false, 0, BACKEND_COUNT, store_wanted, store_name, store_descriptors},
+    WORKER(PROTOCOL_HTTP),
+    WORKER(PROTOCOL_GRPC),
 };
-/* clang-format on */

@@ -16,19 +16,29 @@ struct fd_map {
 };
 
 struct role {
-    const char *kind; /* "store", "http", "grpc" */
-    const char *program;
-    bool worker;    /* has lanes; starts after the stores and stops before them */
-    unsigned limit; /* numbers are below this */
-    bool (*wanted)(const struct conf *conf, unsigned number);
+    bool worker;            /* has lanes; starts after the stores and stops before them */
+    enum protocol protocol; /* of workers */
+    unsigned limit;         /* numbers are below this */
+    bool (*wanted)(const struct role *role, const struct conf *conf, unsigned number);
     /* name holds RUN_NAME_MAX bytes. */
-    void (*name)(const struct conf *conf, unsigned number, char *name);
+    void (*name)(const struct role *role, unsigned number, char *name);
     /* Appends what is given beyond configuration, status pipe and life pipe. */
-    void (*descriptors)(const struct conf *conf, const struct shared *shared, unsigned number,
-                        unsigned lane, struct fd_map *map);
+    void (*descriptors)(const struct role *role, const struct conf *conf,
+                        const struct shared *shared, unsigned number, unsigned lane,
+                        struct fd_map *map);
 };
 
-enum { ROLE_COUNT = 3 };
+/* "store", "http", "grpc". */
+static inline const char *role_kind(const struct role *role)
+{
+    return role->worker ? protocol_name(role->protocol) : "store";
+}
+static inline const char *role_program(const struct role *role)
+{
+    return role->worker ? protocols[role->protocol].program : "strato-store";
+}
+
+enum { ROLE_COUNT = 1 + PROTOCOL_COUNT };
 /* In the order in which they start. */
 extern const struct role roles[ROLE_COUNT];
 

@@ -18,7 +18,7 @@
 static bool is_meant(const struct slot *slot, const char *name)
 {
     return strcmp(name, "all") == 0 || strcmp(name, slot->name) == 0 ||
-           strcmp(name, slot->role->kind) == 0;
+           strcmp(name, role_kind(slot->role)) == 0;
 }
 
 bool roll_plan(struct supervisor *s, const char *name)

@@ -12,12 +12,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-void slot_init(struct slot *slot, const struct role *role, const struct conf *conf, unsigned number)
+void slot_init(struct slot *slot, const struct role *role, unsigned number)
 {
     *slot = (struct slot){.role = role, .number = number, .waiting = true, .program = -1};
     for (unsigned lane = 0; lane < RUN_LANES; lane++)
         slot->child[lane].status.fd = slot->child[lane].log.fd = slot->child[lane].program = -1;
-    role->name(conf, number, slot->name);
+    role->name(role, number, slot->name);
 }
 
 void slot_free(struct slot *slot)
@@ -71,7 +71,7 @@ static struct child *start_on(struct slot *slot, unsigned lane, const struct slo
     struct child *child = &slot->child[lane];
     slot->starts++;
     struct child_plan plan = {.directory = world->directory,
-                              .program = slot->role->program,
+                              .program = role_program(slot->role),
                               .name = slot->name,
                               .has_lane = slot->role->worker,
                               .lane = lane,
@@ -79,7 +79,7 @@ static struct child *start_on(struct slot *slot, unsigned lane, const struct slo
                               .shared = world->shared,
                               .map = &map,
                               .executable = slot->old_program ? slot->program : -1};
-    slot->role->descriptors(world->conf, world->shared, slot->number, lane, &map);
+    slot->role->descriptors(slot->role, world->conf, world->shared, slot->number, lane, &map);
     if (child_start(child, &plan, now_ms, &why) != STATUS_OK) {
         snprintf(slot->reason, sizeof slot->reason, "%.*s", (int)why.len, (const char *)why.data);
         slot->deaths++;

@@ -45,8 +45,7 @@ struct slot {
 };
 
 /* Makes a slot that is to be started at once. */
-void slot_init(struct slot *slot, const struct role *role, const struct conf *conf,
-               unsigned number);
+void slot_init(struct slot *slot, const struct role *role, unsigned number);
 
 /* Gives back a slot without processes; it is not in use then. */
 void slot_free(struct slot *slot);

@@ -301,8 +301,8 @@ static void fill_slots(struct supervisor *s)
 {
     for (unsigned r = 0; r < ROLE_COUNT; r++)
         for (unsigned i = 0; i < roles[r].limit; i++)
-            if (roles[r].wanted(s->conf, i))
-                slot_init(fleet_slot(s, &roles[r], i), &roles[r], s->conf, i);
+            if (roles[r].wanted(&roles[r], s->conf, i))
+                slot_init(fleet_slot(s, &roles[r], i), &roles[r], i);
 }
 
 static enum status open_ctl(struct supervisor *s, struct buffer *why)

@@ -8,6 +8,7 @@
 
 #include "proto/conf/key.h"
 #include "proto/conf/machine.h"
+#include "proto/conf/protocol.h"
 
 enum { SOCKET_PATH_MAX = 107 }; /* sun_path without its NUL */
 /* The longest name of a socket that Strato puts into run_dir. */
@@ -25,7 +26,8 @@ void conf_defaults(struct conf *conf, bool here)
 {
     struct buffer why = {0};
     memset(conf, 0, sizeof *conf);
-    conf->http.socket_gid = conf->grpc.socket_gid = CONF_NO_GROUP;
+    for (enum protocol i = 0; i < PROTOCOL_COUNT; i++)
+        protocol_conf(conf, i)->socket_gid = CONF_NO_GROUP;
     for (size_t i = 0; i < CONF_KEY_COUNT; i++) {
         const struct conf_key *key = &conf_keys[i];
         const char *text = here && key->here ? key->here : key->initial;
@@ -115,29 +117,32 @@ static void check_own_names(struct rules *rules, const char *section, const char
                   "store-..., ....link)");
 }
 
-static void check_overlap(struct rules *rules)
+static void check_overlap(struct rules *rules, enum protocol one, enum protocol other)
 {
-    const struct conf *conf = rules->conf;
+    const struct conf_protocol *first = protocol_of(rules->conf, one);
+    const struct conf_protocol *second = protocol_of(rules->conf, other);
     char text[512];
-    if (!conf_listen_overlap(conf->http.listen, conf->grpc.listen))
+    if (!first->enabled || !second->enabled || !conf_listen_overlap(first->listen, second->listen))
         return;
     snprintf(text, sizeof text,
-             "listen: [http] (%.160s) and [grpc] (%.160s) have one address, or addresses that "
-             "overlap",
-             conf->http.listen, conf->grpc.listen);
-    blame_two(rules, "grpc", "listen", "http", "listen", text);
+             "listen: [%s] (%.160s) and [%s] (%.160s) have one address, or addresses that overlap",
+             protocol_name(one), first->listen, protocol_name(other), second->listen);
+    blame_two(rules, protocol_name(other), "listen", protocol_name(one), "listen", text);
 }
 
 static void check_protocols(struct rules *rules)
 {
-    const struct conf *conf = rules->conf;
-    if (!conf->http.enabled && !conf->grpc.enabled)
-        blame_two(rules, "http", "enabled", "grpc", "enabled",
+    bool any = false;
+    for (enum protocol i = 0; i < PROTOCOL_COUNT; i++)
+        any = any || protocol_of(rules->conf, i)->enabled;
+    if (!any)
+        blame_two(rules, protocol_name(0), "enabled", protocol_name(1), "enabled",
                   "no protocol is enabled; nobody could connect");
-    if (conf->http.enabled && conf->grpc.enabled)
-        check_overlap(rules);
-    check_own_names(rules, "http", conf->http.listen);
-    check_own_names(rules, "grpc", conf->grpc.listen);
+    for (enum protocol i = 0; i < PROTOCOL_COUNT; i++) {
+        for (enum protocol j = i + 1; j < PROTOCOL_COUNT; j++)
+            check_overlap(rules, i, j);
+        check_own_names(rules, protocol_name(i), protocol_of(rules->conf, i)->listen);
+    }
 }
 
 /* An absolute path without empty names, "." and ".."; plain_r holds strlen(path) + 2 bytes. */
@@ -293,8 +298,8 @@ static void note_workers(const char *section, const struct conf_protocol *protoc
 void conf_notes(const struct conf *conf, struct buffer *notes)
 {
     const struct machine *here = machine();
-    note_workers("http", &conf->http, notes);
-    note_workers("grpc", &conf->grpc, notes);
+    for (enum protocol i = 0; i < PROTOCOL_COUNT; i++)
+        note_workers(protocol_name(i), protocol_of(conf, i), notes);
     if (conf->memory_auto && conf->memory_size < CONF_USUAL_SIZE)
         buffer_append_format(
             notes, "[memory] size = auto is %" PRIu64 "M: the %s is %" PRIu64 "M%s%s%s\n",

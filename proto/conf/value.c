@@ -15,6 +15,7 @@
 #include "proto/base/text.h"
 #include "proto/conf/key.h"
 #include "proto/conf/machine.h"
+#include "proto/conf/protocol.h"
 #include "proto/conf/url.h"
 
 struct unit {
@@ -102,7 +103,7 @@ static unsigned cpu_count(void)
 static bool parse_workers(const struct conf_key *key, const char *text, struct conf *conf,
                           struct buffer *why)
 {
-    struct conf_protocol *protocol = strcmp(key->section, "grpc") == 0 ? &conf->grpc : &conf->http;
+    struct conf_protocol *protocol = protocol_conf(conf, protocol_find(key->section));
     uint64_t number = cpu_count();
     bool automatic = strcmp(text, "auto") == 0;
     if (!automatic && !parse_count(key, text, &number, why))

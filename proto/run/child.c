@@ -79,18 +79,19 @@ static bool is_store(const char *name)
 /* Sets number and channel of a worker from its name; false when the name is none of a worker. */
 static bool take_worker(struct run_child *child)
 {
-    const struct conf *conf = &child->conf;
-    bool grpc = strncmp(child->name, "grpc-", 5) == 0;
-    uint64_t number;
-    const struct conf_protocol *protocol = grpc ? &conf->grpc : &conf->http;
-    if (!grpc && strncmp(child->name, "http-", 5) != 0)
-        return false;
-    if (!protocol->enabled || protocol->workers == 0 ||
-        !text_number(child->name + 5, 0, protocol->workers - 1, &number))
-        return false;
-    child->number = (unsigned)number;
-    child->channel = RUN_LANES * run_worker_number(grpc, child->number) + child->lane;
-    return true;
+    for (enum protocol i = 0; i < PROTOCOL_COUNT; i++) {
+        unsigned workers = protocol_workers(&child->conf, i);
+        size_t len = strlen(protocol_name(i));
+        uint64_t number;
+        if (strncmp(child->name, protocol_name(i), len) != 0 || child->name[len] != '-' ||
+            workers == 0 || !text_number(child->name + len + 1, 0, workers - 1, &number))
+            continue;
+        child->protocol = i;
+        child->number = (unsigned)number;
+        child->channel = RUN_LANES * run_worker_number(i, child->number) + child->lane;
+        return true;
+    }
+    return false;
 }
 
 static void take_arguments(struct run_child *child, int argc, char **argv)

@@ -5,11 +5,6 @@
 
 #include <stdlib.h>
 
-static unsigned count(const struct conf_protocol *protocol)
-{
-    return protocol->enabled ? protocol->workers : 0;
-}
-
 uint64_t run_start_ms(void)
 {
 #ifdef STRATO_FAILPOINTS
@@ -30,21 +25,43 @@ bool run_has_arena(enum backend backend)
     return has_arena[backend];
 }
 
-unsigned run_worker_number(bool grpc, unsigned number)
+unsigned run_worker_number(enum protocol protocol, unsigned number)
 {
-    return 2 * number + grpc;
+    return protocols[protocol].first + protocols[protocol].step * number;
 }
 
 unsigned run_channel_count(const struct conf *conf)
 {
-    unsigned http = count(&conf->http), grpc = count(&conf->grpc);
-    unsigned workers = http > grpc ? run_worker_number(false, http - 1) + 1 : 2 * grpc;
+    unsigned workers = 0;
+    for (enum protocol i = 0; i < PROTOCOL_COUNT; i++) {
+        unsigned own = protocol_workers(conf, i);
+        unsigned end = own > 0 ? run_worker_number(i, own - 1) + 1 : 0;
+        workers = end > workers ? end : workers;
+    }
     return RUN_LANES * workers;
+}
+
+/* Whose number it is. */
+static bool find_worker(unsigned worker, enum protocol *protocol_r, unsigned *number_r)
+{
+    for (enum protocol i = 0; i < PROTOCOL_COUNT; i++) {
+        *number_r = (worker - protocols[i].first) / protocols[i].step;
+        *protocol_r = i;
+        if (worker >= protocols[i].first && *number_r < CONF_WORKERS_MAX &&
+            run_worker_number(i, *number_r) == worker)
+            return true;
+    }
+    return false;
 }
 
 void run_name_worker(unsigned worker, char *name)
 {
-    snprintf(name, RUN_NAME_MAX, "%s-%u", worker % 2 ? "grpc" : "http", worker / 2);
+    enum protocol protocol;
+    unsigned number;
+    if (find_worker(worker, &protocol, &number))
+        snprintf(name, RUN_NAME_MAX, "%s-%u", protocol_name(protocol), number);
+    else
+        snprintf(name, RUN_NAME_MAX, "worker-%u", worker);
 }
 
 void run_name_store(enum backend backend, char *name)
@@ -54,8 +71,10 @@ void run_name_store(enum backend backend, char *name)
 
 bool run_worker_name(const struct conf *conf, unsigned worker, char *name)
 {
+    enum protocol protocol;
+    unsigned number;
     run_name_worker(worker, name);
-    return worker / 2 < count(worker % 2 ? &conf->grpc : &conf->http);
+    return find_worker(worker, &protocol, &number) && number < protocol_workers(conf, protocol);
 }
 
 void run_link_url(const struct conf *conf, enum backend backend, char *url)

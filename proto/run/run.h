@@ -22,13 +22,14 @@
  *
  * Lanes: a worker slot has two channels to each store, so that a successor can start on one while
  * its predecessor drains on the other. Channel number = 2 * worker + lane, where workers are
- * counted http-0, grpc-0, http-1, grpc-1 and so on: a worker keeps its channels when the number of
- * workers changes. Channels of a worker that is not wanted exist all the same and stay unused.
+ * counted http-0, grpc-0, http-1, grpc-1 and so on (protocols[]): a worker keeps its channels when
+ * the number of workers changes. Channels of a worker that is not wanted exist all the same and
+ * stay unused.
  */
 #ifndef STRATO_PROTO_RUN_RUN_H
 #define STRATO_PROTO_RUN_RUN_H
 
-#include "proto/conf/conf.h"
+#include "proto/conf/protocol.h"
 
 enum {
     RUN_FD_CONFIG = 3,   /* memfd: canonical INI text */
@@ -98,7 +99,7 @@ bool run_has_arena(enum backend backend);
 /* Channels that a store serves: RUN_LANES for every worker number up to the highest in use. */
 unsigned run_channel_count(const struct conf *conf);
 /* The worker number of http-N or grpc-N. */
-unsigned run_worker_number(bool grpc, unsigned number);
+unsigned run_worker_number(enum protocol protocol, unsigned number);
 /* Writes "http-0" and so on for a worker number, "store-memory" and so on for a store; name holds
  * RUN_NAME_MAX bytes. */
 void run_name_worker(unsigned worker, char *name);
@@ -111,12 +112,13 @@ void run_link_url(const struct conf *conf, enum backend backend, char *url);
 /* ---- The child's skeleton ---- */
 
 struct run_child {
-    const char *name;      /* "http-0" */
-    unsigned number;       /* its number in its name; 0 for stores */
-    unsigned lane;         /* workers only */
-    unsigned channel;      /* workers only: its channel number */
-    unsigned listen_count; /* workers only: listening sockets, at run_listen_fd() */
-    bool parent_is_0_2;    /* stores only: the stratod is of 0.2.0, so some workers may be too */
+    const char *name;       /* "http-0" */
+    enum protocol protocol; /* workers only */
+    unsigned number;        /* its number in its name; 0 for stores */
+    unsigned lane;          /* workers only */
+    unsigned channel;       /* workers only: its channel number */
+    unsigned listen_count;  /* workers only: listening sockets, at run_listen_fd() */
+    bool parent_is_0_2;     /* stores only: the stratod is of 0.2.0, so some workers may be too */
     struct conf conf;
     int stop_fd; /* epoll this: readable when run_child_stopping() has something to look at */
 };

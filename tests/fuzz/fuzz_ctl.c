@@ -54,9 +54,9 @@ static void reset(void)
     memset(s.slots, 0, sizeof s.slots);
     for (unsigned r = 0; r < ROLE_COUNT; r++)
         for (unsigned i = 0; i < roles[r].limit; i++)
-            if (roles[r].wanted(&conf, i)) {
+            if (roles[r].wanted(&roles[r], &conf, i)) {
                 struct slot *slot = fleet_slot(&s, &roles[r], i);
-                slot_init(slot, &roles[r], &conf, i);
+                slot_init(slot, &roles[r], i);
                 slot->waiting = false;
                 snprintf(slot->reason, sizeof slot->reason, "\x9b\"\\\xc3\xa9\xff\n\xe2\x80\xae");
             }

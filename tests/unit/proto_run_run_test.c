@@ -29,8 +29,8 @@ static void counts(void **state)
     assert_int_equal(run_channel_count(&http), 10);
     assert_int_equal(run_channel_count(&grpc), 8);
     assert_int_equal(run_channel_count(&most), 128);
-    assert_int_equal(run_worker_number(false, 31), 62);
-    assert_int_equal(run_worker_number(true, 31), 63);
+    assert_int_equal(run_worker_number(PROTOCOL_HTTP, 31), 62);
+    assert_int_equal(run_worker_number(PROTOCOL_GRPC, 31), 63);
 }
 
 static void names(void **state)

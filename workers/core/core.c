@@ -64,8 +64,7 @@ struct core *core_open(const struct run_child *child)
         }
     if (!core->first)
         panic("no backend is in use");
-    bool grpc = child->channel / RUN_LANES == run_worker_number(true, child->number);
-    core_budget_open(core, grpc ? child->conf.grpc.max_memory : child->conf.http.max_memory);
+    core_budget_open(core, protocol_of(&child->conf, child->protocol)->max_memory);
     return core;
 }
 
