@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import pytest
 from client import Disconnected
 from strato import SANITIZED, Strato, until
 from support import Load, connections_of, generator, percentile, worker_of
@@ -50,6 +51,28 @@ def test_kill_the_store():
         print("outages:", " ".join(f"{outage * 1000:.0f}" for outage in sorted(outages)), "ms")
         assert percentile(outages, 0.99) <= 1.0
         assert strato.client().get("/readyz").status == 200
+
+
+APPEND = b"POST /kv/burst?value=x HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("backend", ["memory", "disk"])
+def test_an_append_is_made_once_and_answered_as_it_was(backend):
+    """Its answer is a message, which the store's successor must still have."""
+    random, length = generator(), 0
+    with Strato({"strato": {"backend": backend}}) as strato:
+        burst = strato.client()
+        for _ in range(12):
+            pid = strato.pids()[f"store-{backend}"]
+            burst.send(APPEND * BURST)
+            moment = time.perf_counter() + random.uniform(0, 0.004)
+            while time.perf_counter() < moment:
+                pass
+            os.kill(pid, signal.SIGKILL)
+            strato.wait_restarted(f"store-{backend}", pid)
+            lengths = [burst.receive().json()["length"] for _ in range(BURST)]
+            assert lengths == list(range(length + 1, length + BURST + 1))
+            length += BURST
 
 
 def test_kill_the_store_while_it_recovers():
