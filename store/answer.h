@@ -14,6 +14,7 @@ struct answer {
     uint16_t flags; /* of the completion */
 };
 
-void answer_keep(const struct answer *answer, struct channel_store *end, struct bulk *bulk);
+/* False when there is no memory for its value: a refusal is kept. */
+bool answer_keep(const struct answer *answer, struct channel_store *end, struct bulk *bulk);
 
 #endif

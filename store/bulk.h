@@ -1,7 +1,8 @@
 /*
  * bulk - values too large for a ring slot, in the store: those staged by workers before they are
- * submitted, and long answers waiting to be fetched. Private to the process: a restarted store has
- * none, says STATUS_RESTAGE for what it no longer has, and the worker sends it again.
+ * submitted, and long answers waiting to be fetched where the channel has no place for them
+ * (proto/channel/place.h). Private to the process: a restarted store has none, says STATUS_RESTAGE
+ * for what it no longer has, and the worker sends it again.
  *
  * Bounded: per channel at most CHANNEL_SLOTS of each kind and BULK_PER_CHANNEL times max_value (or
  * max_answer) bytes; beyond that the oldest goes. All of a channel's go when a new worker says

@@ -15,6 +15,7 @@
 #include "proto/base/log.h"
 #include "store/answer.h"
 #include "store/suspects.h"
+#include "store/value.h"
 
 struct dispatch {
     const struct engine_ops *ops;
@@ -27,14 +28,15 @@ struct dispatch {
     struct suspects *suspects; /* per channel */
     unsigned suspected;        /* channels that have some */
     struct channel_taken submission;
-    unsigned cost;     /* of the turn so far, see COST_BYTES */
-    uint64_t until_ns; /* the turn's end; 0: not known yet */
-    unsigned attempt;  /* how many stores have tried what is handed over now */
-    bool alone;        /* and nothing else is under way */
-    uint32_t last;     /* channel of what was handed over last */
-    bool marked;       /* that was recorded to be alone */
-    uint64_t told_ms;  /* when damage was logged last */
-    uint16_t flags;    /* of completions that are published now */
+    struct buffer copy; /* of a value that lies in a place */
+    unsigned cost;      /* of the turn so far, see COST_BYTES */
+    uint64_t until_ns;  /* the turn's end; 0: not known yet */
+    unsigned attempt;   /* how many stores have tried what is handed over now */
+    bool alone;         /* and nothing else is under way */
+    uint32_t last;      /* channel of what was handed over last */
+    bool marked;        /* that was recorded to be alone */
+    uint64_t told_ms;   /* when damage was logged last */
+    uint16_t flags;     /* of completions that are published now */
     uint64_t taken, replayed, refused, late, given_up, mended;
 };
 
@@ -48,20 +50,21 @@ enum {
 
 /* ---- Answers ---- */
 
-static void keep(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply)
+static bool keep(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply)
 {
     struct dispatch *dispatch = context;
     const struct answer answer = {reply, channel, sequence, dispatch->flags};
     dispatch->cost += (unsigned)(reply->value.len / COST_BYTES);
-    answer_keep(&answer, &dispatch->ends[channel], dispatch->bulk);
+    bool kept = answer_keep(&answer, &dispatch->ends[channel], dispatch->bulk);
     failpoint("store.after_keep");
+    return kept;
 }
 
 static void complete(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply)
 {
     struct dispatch *dispatch = context;
     if (reply)
-        keep(context, channel, sequence, reply);
+        (void)keep(context, channel, sequence, reply);
     failpoint("store.before_completion");
     channel_store_commit(&dispatch->ends[channel], sequence);
 }
@@ -88,18 +91,6 @@ static bool is_sane(const struct dispatch *dispatch, const struct channel_taken 
            submission->value_len <= value_max(dispatch, info) &&
            (bulk || submission->key_len + submission->value_len <= submission->room) &&
            submission->namespace == 0;
-}
-
-/* The value of a submission, staged or inline. False when a staged one is not there (any more). */
-static bool value_of(struct dispatch *dispatch, uint32_t channel,
-                     const struct channel_taken *submission, struct bytes *value_r)
-{
-    if (!(submission->flags & CHANNEL_BULK)) {
-        *value_r = (struct bytes){submission->payload + submission->key_len, submission->value_len};
-        return true;
-    }
-    return bulk_staged(dispatch->bulk, channel, submission->bulk_id, value_r) &&
-           value_r->len == submission->value_len;
 }
 
 /* What only a broken worker would send: an item that no set can hold, and so on. */
@@ -171,7 +162,7 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
     if (answer_kept(dispatch, channel, sequence))
         return;
     if (!is_sane(dispatch, submission)) {
-        dispatch->refused++;
+        dispatch->refused += submission->op != OP_NONE; /* a slot that the worker passes over */
         refuse(dispatch, &call, STATUS_INVALID);
         return;
     }
@@ -186,7 +177,9 @@ static void hand_over(struct dispatch *dispatch, uint32_t channel, uint64_t sequ
     if (log_level() == LOG_DEBUG) /* as the worker calls it, see workers/core/core.c */
         log_debug("request %" PRIu32 ".%" PRIu64 ": %s %.*s", channel, sequence,
                   op_info(call.request.op)->name, (int)submission->key_len, submission->payload);
-    bool staged = value_of(dispatch, channel, submission, &call.request.value);
+    const struct value_sources sources = {&dispatch->ends[channel], channel, dispatch->bulk,
+                                          &dispatch->copy};
+    bool staged = value_find(&sources, submission, sequence, &call.request.value);
     dispatch->cost += (unsigned)(call.request.value.len / COST_BYTES);
     if (dispatch->marked)
         channel_store_alone(&dispatch->ends[dispatch->last], false);
@@ -443,6 +436,7 @@ static void resume(struct dispatch *dispatch, uint32_t channel, struct channel_m
         channel_lay_out(memory);
     }
     channel_store_open(end, memory, doorbell);
+    end->places = channel_places_open(doorbell + RUN_CHANNEL_MEMORY - RUN_CHANNEL_DOORBELL);
     note_position(dispatch, channel);
     dispatch->applied[channel] = applied_of(dispatch, channel);
     if (suspects_find(&dispatch->suspects[channel], end))
@@ -499,6 +493,7 @@ void dispatch_close(struct dispatch **dispatch)
     (*dispatch)->ops->close(&(*dispatch)->engine);
     for (uint32_t channel = 0; channel < (*dispatch)->channels; channel++)
         channel_store_flush(&(*dispatch)->ends[channel]);
+    buffer_free(&(*dispatch)->copy);
     free((*dispatch)->ends);
     free((*dispatch)->applied);
     free((*dispatch)->suspects);

@@ -28,8 +28,9 @@ struct engine;
 struct engine_callbacks {
     void *context;
     /* Keeps the answer that will be true once the change is made; another may be kept in its place
-     * until it is completed. reply->value is copied before it returns, here and below. */
-    void (*keep)(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply);
+     * until it is completed. reply->value is copied before it returns, here and below. False when
+     * there is no memory for it: then the change must not be made, and a refusal is kept. */
+    bool (*keep)(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply);
     /* reply: NULL for the one that is kept. */
     void (*complete)(void *context, uint32_t channel, uint64_t sequence, const struct reply *reply);
 };

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -131,11 +132,13 @@ static enum status make_channels(struct shared *shared, const struct conf *conf,
                                  enum backend backend, struct buffer *why)
 {
     char name[64];
+    struct rlimit limit;
+    uint64_t most = getrlimit(RLIMIT_FSIZE, &limit) == 0 ? limit.rlim_cur : 0;
     for (unsigned i = 0; i < run_channel_count(conf); i++) {
         if (shared->channel[backend][i] >= 0)
             continue;
         snprintf(name, sizeof name, "strato-channel-%s-%u", backend_name(backend), i);
-        shared->channel[backend][i] = make_memory(name, channel_memory_size(), why);
+        shared->channel[backend][i] = make_memory(name, channel_file_size(most), why);
         if (shared->channel[backend][i] < 0)
             return STATUS_UNAVAILABLE;
     }

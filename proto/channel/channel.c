@@ -239,6 +239,8 @@ void channel_worker_open(struct channel_worker *worker, struct channel_memory *m
 
 struct channel_submission *channel_worker_slot(struct channel_worker *worker, uint64_t *sequence_r)
 {
+    if (worker->held > 0 && !channel_worker_pass_over(worker))
+        return NULL;
     if (worker->submitted - worker->consumed >= CHANNEL_SLOTS)
         return NULL;
     *sequence_r = worker->submitted;

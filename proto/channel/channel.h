@@ -44,6 +44,7 @@
 #include <stdint.h>
 
 #include "proto/base/op.h"
+#include "proto/channel/place.h"
 
 #define CHANNEL_MAGIC "STRCHAN" /* with its NUL eight bytes */
 
@@ -73,6 +74,8 @@ enum channel_flags {
     CHANNEL_LONG = 0x80,
     /* completion: it is written, but not published yet. */
     CHANNEL_KEPT = 4,
+    /* with CHANNEL_BULK: the value lies in the slot's place (place.h). */
+    CHANNEL_PLACED = 16,
 };
 
 struct channel_submission {
@@ -212,6 +215,8 @@ struct channel_worker {
     uint64_t submitted; /* private copy of memory->submitted */
     uint64_t consumed;  /* private copy of memory->consumed */
     uint64_t published; /* what of submitted the store can see */
+    unsigned held;      /* slots that are passed over, and which: */
+    uint64_t holds[CHANNEL_SLOTS / 64];
 };
 
 /* Takes over a mapped channel: drops whatever a predecessor left unanswered. Its submissions are
@@ -236,6 +241,14 @@ static inline size_t channel_room(unsigned op, unsigned namespace)
 uint8_t *channel_worker_lengthen(struct channel_worker *worker, struct channel_submission *slot,
                                  uint16_t op, uint16_t namespace);
 void channel_worker_commit(struct channel_worker *worker);
+
+/* The slot of a completion is not used again until it is let go: its place has yet to be read. Each
+ * slot is held at most once. */
+void channel_worker_hold(struct channel_worker *worker, uint64_t sequence);
+void channel_worker_let_go(struct channel_worker *worker, uint64_t sequence);
+/* For channel_worker_slot() alone: fills slots that are held with what no store carries out. False
+ * when all are. */
+bool channel_worker_pass_over(struct channel_worker *worker);
 
 /* For channel_worker_flush() alone. */
 void channel_worker_publish(struct channel_worker *worker);
@@ -263,6 +276,7 @@ void channel_worker_hit(struct channel_worker *worker, uint64_t word);
 
 struct channel_store {
     struct channel_memory *memory;
+    struct channel_places places; /* none, until who opens it says so */
     int worker_doorbell;
     uint64_t taken;     /* submissions copied out; >= completed */
     uint64_t completed; /* completions published */

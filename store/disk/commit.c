@@ -151,11 +151,13 @@ static enum status carry_out_one(struct engine *engine, struct batch_entry *entr
     return entry->changed ? status : STATUS_OK;
 }
 
-/* Keeps what the entry is to be answered. */
-static void keep(struct engine *engine, struct batch_entry *entry, const struct reply *reply)
+/* Keeps what the entry is to be answered. STATUS_OK, or what was changed for it cannot stay. */
+static enum status keep(struct engine *engine, struct batch_entry *entry, const struct reply *reply)
 {
-    entry->status = reply->status;
-    engine->callbacks.keep(engine->callbacks.context, entry->channel, entry->sequence, reply);
+    const struct engine_callbacks *to = &engine->callbacks;
+    bool kept = to->keep(to->context, entry->channel, entry->sequence, reply);
+    entry->status = kept ? reply->status : STATUS_UNAVAILABLE;
+    return kept || !entry->changed ? STATUS_OK : STATUS_UNAVAILABLE;
 }
 
 enum status engine_carry_out(struct engine *engine, struct batch_entry *entry)
@@ -166,15 +168,12 @@ enum status engine_carry_out(struct engine *engine, struct batch_entry *entry)
     batch_begin(&engine->batch, entry);
     if (engine->env.gone && gone_concerns(&request)) {
         reply = gone_reply();
-        keep(engine, entry, &reply);
-        return STATUS_OK;
+        return keep(engine, entry, &reply);
     }
     engine_begin(engine);
     if (has_room(engine, &request))
         status = carry_out_one(engine, entry, &request, &reply);
-    if (status == STATUS_OK)
-        keep(engine, entry, &reply);
-    return status;
+    return status == STATUS_OK ? keep(engine, entry, &reply) : status;
 }
 
 /* Shows and answers entries that are committed, or changed nothing. */
@@ -238,7 +237,7 @@ static void settle_apart(struct engine *engine, size_t first, size_t count)
     }
     const struct reply refused = {.status = status};
     batch_begin(batch, &batch->entries[first]);
-    keep(engine, &batch->entries[first], &refused);
+    (void)!keep(engine, &batch->entries[first], &refused);
     finish(engine, first, 1);
 }
 

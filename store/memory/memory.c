@@ -49,7 +49,9 @@ static struct reply carry_out(struct engine *engine, const struct engine_call *f
     *kept_r = false;
     if (status != STATUS_OK || memory_tx_is_empty(&tx))
         return reply;
-    to->keep(to->context, from->channel, from->sequence, &reply);
+    *kept_r = true;
+    if (!to->keep(to->context, from->channel, from->sequence, &reply))
+        return reply; /* a refusal is kept */
     status = memory_tx_commit(&tx, (struct arena_origin){from->channel, from->sequence});
     *kept_r = status == STATUS_OK;
     return *kept_r ? reply : (struct reply){.status = status};

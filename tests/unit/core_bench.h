@@ -211,9 +211,11 @@ static inline int close_bench(void **state)
     assert_null(bench->store.for_slot.head);
     assert_null(bench->store.for_stage.head);
     assert_null(bench->store.for_fetch.head);
+    assert_null(bench->store.for_turn.head);
     assert_int_equal(bench->core.budget.used, 0);
     deadlines_free(&bench->core.deadlines);
     buffer_free(&bench->core.scratch);
+    buffer_free(&bench->core.answer);
     free(bench->memory);
     close(bench->doorbell);
     free(bench);

@@ -41,7 +41,7 @@ static inline void disk_answer_clear(struct disk_answer *answer)
     *answer = (struct disk_answer){0};
 }
 
-static inline void disk_keep(void *context, uint32_t channel, uint64_t sequence,
+static inline bool disk_keep(void *context, uint32_t channel, uint64_t sequence,
                              const struct reply *reply)
 {
     struct disk_engine *disk = context;
@@ -52,6 +52,7 @@ static inline void disk_keep(void *context, uint32_t channel, uint64_t sequence,
     if (reply->value.len > 0)
         memcpy(answer->text, reply->value.data, reply->value.len);
     answer->reply.value.data = (uint8_t *)answer->text;
+    return true;
 }
 
 static inline void disk_complete(void *context, uint32_t channel, uint64_t sequence,
@@ -62,7 +63,7 @@ static inline void disk_complete(void *context, uint32_t channel, uint64_t seque
     if (disk->completing)
         disk->completing();
     if (reply)
-        disk_keep(context, channel, sequence, reply);
+        (void)disk_keep(context, channel, sequence, reply);
     assert_true(answer->kept);
     answer->given = true;
 }

@@ -35,7 +35,7 @@ static inline struct channel_memory *bench_channel(unsigned channel)
     int fd = RUN_FD_CHANNEL + (int)channel * RUN_CHANNEL_FDS;
     bench_place(memfd_create("channel", 0), fd + RUN_CHANNEL_MEMORY);
     bench_place(eventfd(0, EFD_NONBLOCK), fd + RUN_CHANNEL_DOORBELL);
-    if (ftruncate(fd + RUN_CHANNEL_MEMORY, (off_t)channel_memory_size()) != 0)
+    if (ftruncate(fd + RUN_CHANNEL_MEMORY, (off_t)channel_file_size(UINT64_MAX)) != 0)
         abort();
     return mmap(NULL, channel_memory_size(), PROT_READ | PROT_WRITE, MAP_SHARED,
                 fd + RUN_CHANNEL_MEMORY, 0);

@@ -1,11 +1,13 @@
 /* Answers that have a value and are true once only: a store that is killed between any two steps
  * gives each exactly once, whatever the order in which its engine answers. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -14,7 +16,15 @@
 #include "proto/base/log.h"
 #include "tests/unit/dispatch_bench.h"
 
-enum { REQUESTS = 40 };
+enum { REQUESTS = 40, LONG = 60000 };
+
+/* What is given under a number: every third does not fit a slot. */
+static struct bytes thing(int64_t number)
+{
+    static char text[LONG];
+    int len = snprintf(text, sizeof text, "thing %lld", (long long)number);
+    return (struct bytes){(const uint8_t *)text, number % 3 ? (size_t)len : LONG};
+}
 
 /* ---- An engine that gives things away ---- */
 
@@ -56,12 +66,10 @@ static void pot_forget(struct engine *engine, uint32_t channel)
     pot->applied[channel] = 0;
 }
 
-static void keep(struct engine *engine, const struct engine_call *call, int64_t number)
+static bool keep(struct engine *engine, const struct engine_call *call, int64_t number)
 {
-    char text[32];
-    snprintf(text, sizeof text, "thing %lld", (long long)number);
-    const struct reply reply = {.number = number, .value = bytes_of(text)};
-    engine->to.keep(engine->to.context, call->channel, call->sequence, &reply);
+    const struct reply reply = {.number = number, .value = thing(number)};
+    return engine->to.keep(engine->to.context, call->channel, call->sequence, &reply);
 }
 
 static void complete(struct engine *engine, const struct engine_call *call)
@@ -71,9 +79,10 @@ static void complete(struct engine *engine, const struct engine_call *call)
 
 static void give_at_once(struct engine *engine, const struct engine_call *call)
 {
-    keep(engine, call, pot->next);
-    pot->next++;
-    pot->applied[call->channel] = call->sequence + 1;
+    if (keep(engine, call, pot->next)) {
+        pot->next++;
+        pot->applied[call->channel] = call->sequence + 1;
+    }
     complete(engine, call);
 }
 
@@ -88,7 +97,7 @@ static void give_together(struct engine *engine)
     unsigned count = engine->count;
     engine->count = 0;
     for (unsigned i = 0; i < count; i++)
-        keep(engine, &engine->held[i], pot->next + i);
+        assert_true(keep(engine, &engine->held[i], pot->next + i));
     pot->next += count;
     for (unsigned i = 0; i < count; i++)
         pot->applied[engine->held[i].channel] = engine->held[i].sequence + 1;
@@ -180,6 +189,18 @@ static void submit_all(struct dispatch_bench *bench, struct channel_worker *work
                                  i % 7 == 3 ? 9 : 0, (struct bytes){0}));
 }
 
+static struct bytes value_of(unsigned channel, const struct channel_completion *completion)
+{
+    static uint8_t value[LONG];
+    int fd = RUN_FD_CHANNEL + (int)channel * RUN_CHANNEL_FDS + RUN_CHANNEL_MEMORY;
+    const struct channel_places places = channel_places_open(fd);
+    if (!(completion->flags & CHANNEL_PLACED))
+        return (struct bytes){completion->payload, completion->value_len};
+    assert_int_equal(completion->value_len, LONG);
+    assert_true(channel_place_read(&places, channel_place_out(completion->sequence), value, LONG));
+    return (struct bytes){value, LONG};
+}
+
 /* Every thing was given to one request, and each request got one. */
 static void check_answers(struct channel_worker *workers)
 {
@@ -187,16 +208,13 @@ static void check_answers(struct channel_worker *workers)
     int64_t last[BENCH_CHANNELS] = {-1, -1};
     for (unsigned i = 0; i < REQUESTS; i++) {
         const struct channel_completion *completion = channel_worker_peek(&workers[i % 2]);
-        char text[32];
         assert_non_null(completion);
         assert_int_equal(completion->sequence, workers[i % 2].consumed);
         assert_int_equal(completion->status, i % 7 == 3 ? STATUS_INVALID : STATUS_OK);
         if (completion->status == STATUS_OK) {
             int64_t number = completion->number;
-            snprintf(text, sizeof text, "thing %lld", (long long)number);
             assert_in_range(number, last[i % 2] + 1, pot->next - 1);
-            assert_int_equal(completion->value_len, strlen(text));
-            assert_memory_equal(completion->payload, text, strlen(text));
+            assert_true(bytes_equal(value_of(i % 2, completion), thing(number)));
             assert_false(given[number]);
             given[number] = true;
             last[i % 2] = number;
@@ -265,6 +283,60 @@ static void without_an_answer_it_is_unknown(void **state)
     munmap(pot, sizeof *pot);
 }
 
+/* A large value lies where it outlives the store, and so does the answer with it. */
+static void a_value_in_its_place_outlives_the_store(void **state)
+{
+    (void)state;
+    struct dispatch_bench *bench = bench_make();
+    struct channel_worker worker;
+    bench_open(bench, &memory_engine);
+    bench_close(bench);
+    channel_worker_open(&worker, bench->memories[0], RUN_FD_CHANNEL + 1);
+    const struct channel_places places = channel_places_open(RUN_FD_CHANNEL);
+    assert_true(channel_place_write(&places, channel_place_in(0), thing(3)));
+    uint64_t sequence;
+    struct channel_submission *slot = channel_worker_slot(&worker, &sequence);
+    *slot = (struct channel_submission){
+        .op = OP_KV_PUT, .key_len = 3, .value_len = LONG, .flags = CHANNEL_BULK | CHANNEL_PLACED};
+    memcpy(slot->payload, "key", 3);
+    channel_worker_commit(&worker);
+    channel_worker_flush(&worker);
+    assert_true(bench_submit(&worker, OP_KV_GET, "key", 0, (struct bytes){0}));
+    assert_false(run_store(bench, &memory_engine, "store.before_apply", 1));
+    assert_true(run_store(bench, &memory_engine, NULL, 0));
+    assert_int_equal(channel_worker_peek(&worker)->status, STATUS_OK);
+    channel_worker_release(&worker);
+    assert_true(bytes_equal(value_of(0, channel_worker_peek(&worker)), thing(3)));
+    bench_free(bench);
+}
+
+/* Without memory for the answer nothing is given. */
+static void what_cannot_be_answered_is_not_done(void **state)
+{
+    (void)state;
+    struct dispatch_bench *bench = bench_make();
+    struct channel_worker worker;
+    struct rlimit old, small;
+    pot = mmap(NULL, sizeof *pot, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    bench_open(bench, &at_once);
+    channel_worker_open(&worker, bench->memories[0], RUN_FD_CHANNEL + 1);
+    assert_true(bench_submit(&worker, OP_KV_DELETE, "key", 0, (struct bytes){0}));
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = old;
+    small.rlim_cur = channel_memory_size();
+    setrlimit(RLIMIT_FSIZE, &small);
+    dispatch_round(bench->dispatch);
+    setrlimit(RLIMIT_FSIZE, &old);
+    const struct channel_completion *completion = channel_worker_peek(&worker);
+    assert_int_equal(completion->status, STATUS_UNAVAILABLE);
+    assert_non_null(strstr((const char *)completion->payload, "nothing was changed"));
+    assert_int_equal(pot->next, 0);
+    bench_close(bench);
+    bench_free(bench);
+    munmap(pot, sizeof *pot);
+}
+
 static int be_quiet(void **state)
 {
     (void)state;
@@ -277,6 +349,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_thing_is_given_once),
         cmocka_unit_test(without_an_answer_it_is_unknown),
+        cmocka_unit_test(a_value_in_its_place_outlives_the_store),
+        cmocka_unit_test(what_cannot_be_answered_is_not_done),
     };
     return cmocka_run_group_tests(tests, be_quiet, NULL);
 }

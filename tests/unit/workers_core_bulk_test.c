@@ -3,6 +3,11 @@
  */
 #include "tests/unit/core_bench.h"
 
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
 static uint8_t large[4096];
 
 /* key and value fill a slot to the last byte, or are one byte too long for it. */
@@ -112,7 +117,7 @@ static void test_fetched(void **state)
     assert_string_equal(last_value, "many items");
 }
 
-/* The answer is lost: the item is not added again, the set is read. */
+/* The answer is lost, for the channel has no places: what only reads is asked again. */
 static void test_lost_answer(void **state)
 {
     struct bench *bench = *state;
@@ -122,12 +127,212 @@ static void test_lost_answer(void **state)
     answer(bench, STATUS_OK, 0, "", CHANNEL_BULK);
     poll_at(bench, clock_ns());
     end_job(STATUS_NOT_FOUND, "");
-    struct channel_taken submission = take(bench);
-    assert_int_equal(submission.op, OP_SET_GET);
-    assert_int_equal(submission.value_len, 0);
+    assert_int_equal(last_status, STATUS_UNKNOWN);
+    call = make_call(OP_SET_GET, "set", (struct bytes){0});
+    assert_false(core_start(&bench->core, &call));
+    take(bench);
+    answer(bench, STATUS_OK, 0, "", CHANNEL_BULK);
+    poll_at(bench, clock_ns());
+    end_job(STATUS_NOT_FOUND, "");
+    assert_int_equal(take(bench).op, OP_SET_GET);
     answer(bench, STATUS_OK, 0, "items", 0);
     poll_at(bench, clock_ns());
     assert_string_equal(last_value, "items");
+}
+
+/* ---- Places ---- */
+
+static void give_places(struct bench *bench)
+{
+    int fd = memfd_create("channel", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(fd, (off_t)channel_file_size(UINT64_MAX)), 0);
+    bench->store.places = bench->end.places = channel_places_open(fd);
+    assert_int_equal(bench->store.places.size, 64 << 20);
+}
+
+static void take_places(struct bench *bench)
+{
+    close(bench->store.places.fd);
+}
+
+/* Bytes with memory behind them. */
+static long held(const struct bench *bench)
+{
+    struct stat info;
+    assert_int_equal(fstat(bench->store.places.fd, &info), 0);
+    return (long)info.st_blocks * 512;
+}
+
+static void start_get(struct bench *bench, struct core_call *call)
+{
+    *call = make_call(OP_SET_GET, "set", (struct bytes){0});
+    assert_false(core_start(&bench->core, call));
+}
+
+/* Answers the oldest submission with a value in its place. */
+static void answer_placed(struct bench *bench, struct bytes value)
+{
+    take(bench);
+    assert_true(
+        channel_place_write(&bench->end.places, channel_place_out(bench->end.completed), value));
+    struct channel_completion *slot = channel_store_slot(&bench->end, bench->end.completed);
+    slot->value_len = (uint32_t)value.len;
+    slot->status = STATUS_OK;
+    slot->flags = CHANNEL_BULK | CHANNEL_PLACED;
+    channel_store_keep(&bench->end, bench->end.completed);
+    channel_store_commit(&bench->end, bench->end.completed);
+}
+
+static void test_placed(void **state)
+{
+    struct bench *bench = *state;
+    struct core_call call;
+    give_places(bench);
+    start_get(bench, &call);
+    answer_placed(bench, bytes_of("many items"));
+    poll_at(bench, clock_ns());
+    assert_int_equal(last_status, STATUS_OK);
+    assert_string_equal(last_value, "many items");
+    take_places(bench);
+}
+
+/* A large value goes to its slot's place, which is free again with the answer. */
+static void test_large_value_in_its_place(void **state)
+{
+    struct bench *bench = *state;
+    static uint8_t value[1 << 20], found[sizeof value];
+    struct core_call call = make_call(OP_KV_PUT, "key", (struct bytes){value, sizeof value});
+    give_places(bench);
+    memset(value, 'v', sizeof value);
+    assert_false(core_start(&bench->core, &call));
+    uint64_t sequence = bench->end.taken;
+    struct channel_taken submission = take(bench);
+    assert_int_equal(submission.flags, CHANNEL_BULK | CHANNEL_PLACED);
+    assert_true(channel_place_read(&bench->end.places, channel_place_in(sequence), found,
+                                   submission.value_len));
+    assert_memory_equal(found, value, sizeof value);
+    answer(bench, STATUS_OK, 0, "", 0);
+    poll_at(bench, clock_ns());
+    assert_int_equal(last_status, STATUS_OK);
+    assert_int_equal(held(bench), 0);
+    take_places(bench);
+}
+
+/* Without memory for it there, it is staged. */
+static void test_large_value_without_a_place(void **state)
+{
+    struct bench *bench = *state;
+    struct core_call call = make_call(OP_KV_PUT, "key", (struct bytes){large, sizeof large});
+    struct rlimit old, small;
+    give_places(bench);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = old;
+    small.rlim_cur = channel_memory_size();
+    setrlimit(RLIMIT_FSIZE, &small);
+    assert_false(core_start(&bench->core, &call));
+    setrlimit(RLIMIT_FSIZE, &old);
+    struct channel_taken submission = take(bench);
+    assert_int_equal(submission.flags, CHANNEL_BULK);
+    assert_int_equal(submission.bulk_id, 0);
+    answer(bench, STATUS_RESTAGE, 0, "", 0);
+    poll_at(bench, clock_ns());
+    end_job(STATUS_OK, "");
+    assert_int_equal(take(bench).bulk_id, last_bulk_id);
+    answer(bench, STATUS_OK, 0, "", 0);
+    poll_at(bench, clock_ns());
+    assert_int_equal(last_status, STATUS_OK);
+    take_places(bench);
+}
+
+/* What nobody waits for gives its memory back. */
+static void test_placed_and_cancelled(void **state)
+{
+    struct bench *bench = *state;
+    struct core_call call;
+    static uint8_t mega[1 << 20];
+    give_places(bench);
+    for (int waiting = 0; waiting < 2; waiting++) {
+        bench->core.budget.limit = 0;
+        start_get(bench, &call);
+        if (!waiting)
+            core_cancel(&bench->core, &call);
+        answer_placed(bench, (struct bytes){mega, sizeof mega});
+        assert_true(held(bench) >= (long)sizeof mega);
+        poll_at(bench, clock_ns());
+        if (waiting)
+            core_cancel(&bench->core, &call);
+        assert_int_equal(held(bench), 0);
+        assert_int_equal(bench->store.channel.held, 0);
+    }
+    assert_int_equal(done_count, 0);
+    take_places(bench);
+}
+
+/* Answers that wait for memory stay where they are, however far the ring goes on, and what may be
+ * answered with another one waits for them. */
+static void test_places_are_passed_over(void **state)
+{
+    struct bench *bench = *state;
+    struct core_call waiting[3], call, late;
+    const char *texts[] = {"first", "second", "third"};
+    give_places(bench);
+    bench->core.budget.limit = 0;
+    for (int i = 0; i < 3; i++)
+        start_get(bench, &waiting[i]);
+    for (int i = 0; i < 3; i++)
+        answer_placed(bench, bytes_of(texts[i]));
+    poll_at(bench, clock_ns());
+    start_get(bench, &late);
+    for (unsigned i = 0; i < 3 * CHANNEL_SLOTS; i++) {
+        call = make_call(OP_COUNTER_INCREMENT, "c", (struct bytes){0});
+        assert_false(core_start(&bench->core, &call));
+        struct channel_taken submission = take(bench);
+        while (submission.op == OP_NONE) { /* a slot that is passed over */
+            answer(bench, STATUS_INVALID, 0, "", 0);
+            submission = take(bench);
+        }
+        answer(bench, STATUS_OK, 1, "", 0);
+        poll_at(bench, clock_ns());
+        assert_ptr_equal(last_done, &call);
+    }
+    bench->core.budget.limit = 100;
+    done_count = 0;
+    poll_at(bench, clock_ns());
+    assert_int_equal(done_count, 3);
+    assert_string_equal(last_value, "third");
+    assert_int_equal(take(bench).op, OP_SET_GET); /* the late one */
+    answer(bench, STATUS_OK, 0, "late", 0);
+    poll_at(bench, clock_ns());
+    assert_string_equal(last_value, "late");
+    assert_int_equal(bench->store.channel.held, 0);
+    take_places(bench);
+}
+
+/* When all slots are held nothing is submitted, and all goes on when one is let go. */
+static void test_all_places_are_held(void **state)
+{
+    struct bench *bench = *state;
+    static struct core_call calls[CHANNEL_SLOTS];
+    struct core_call call = make_call(OP_COUNTER_INCREMENT, "c", (struct bytes){0});
+    give_places(bench);
+    bench->core.budget.limit = 0;
+    for (unsigned i = 0; i < CHANNEL_SLOTS; i++)
+        start_get(bench, &calls[i]);
+    for (unsigned i = 0; i < CHANNEL_SLOTS; i++)
+        answer_placed(bench, bytes_of("value"));
+    poll_at(bench, clock_ns());
+    assert_int_equal(bench->store.channel.held, CHANNEL_SLOTS);
+    assert_false(core_start(&bench->core, &call));
+    assert_non_null(bench->store.for_slot.head);
+    bench->core.budget.limit = 5;
+    poll_at(bench, clock_ns());
+    assert_int_equal(done_count, CHANNEL_SLOTS);
+    assert_int_equal(take(bench).op, OP_COUNTER_INCREMENT);
+    answer(bench, STATUS_OK, 1, "", 0);
+    poll_at(bench, clock_ns());
+    assert_ptr_equal(last_done, &call);
+    take_places(bench);
 }
 
 static void test_cancel_fetching(void **state)
@@ -214,12 +419,23 @@ static void test_status_only(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_inline_limit),  BENCH_TEST(test_staged),
-        BENCH_TEST(test_staging_fails), BENCH_TEST(test_staging_is_bounded),
-        BENCH_TEST(test_cancel_staged), BENCH_TEST(test_fetched),
-        BENCH_TEST(test_lost_answer),   BENCH_TEST(test_cancel_fetching),
-        BENCH_TEST(test_budget),        BENCH_TEST(test_fetches_wait_for_memory),
+        BENCH_TEST(test_inline_limit),
+        BENCH_TEST(test_staged),
+        BENCH_TEST(test_staging_fails),
+        BENCH_TEST(test_staging_is_bounded),
+        BENCH_TEST(test_cancel_staged),
+        BENCH_TEST(test_fetched),
+        BENCH_TEST(test_lost_answer),
+        BENCH_TEST(test_cancel_fetching),
+        BENCH_TEST(test_budget),
+        BENCH_TEST(test_fetches_wait_for_memory),
         BENCH_TEST(test_status_only),
+        BENCH_TEST(test_placed),
+        BENCH_TEST(test_placed_and_cancelled),
+        BENCH_TEST(test_places_are_passed_over),
+        BENCH_TEST(test_all_places_are_held),
+        BENCH_TEST(test_large_value_in_its_place),
+        BENCH_TEST(test_large_value_without_a_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,6 +39,8 @@ static struct core_store *open_store(struct core *core, enum backend backend)
         run_child_fail(RUN_EXIT_FAILURE, "the channel to the %s backend: %s", backend_name(backend),
                        reason);
     channel_worker_open(&store->channel, memory, fd + RUN_BACKEND_DOORBELL);
+    store->places = channel_places_open(fd + RUN_BACKEND_CHANNEL);
+    channel_places_clear(&store->places); /* of what a predecessor did not read */
     run_link_url(&child->conf, backend, url);
     store->transfer =
         transfer_open(url, child->name, child->channel, memory, reason, sizeof reason);
@@ -88,6 +90,7 @@ void core_close(struct core **core)
     }
     deadlines_free(&(*core)->deadlines);
     buffer_free(&(*core)->scratch);
+    buffer_free(&(*core)->answer);
     free(*core);
     *core = NULL;
 }
@@ -125,7 +128,6 @@ static bool answer(struct core *core, struct core_call *call, enum status status
 void core_enter(struct core *core, struct core_store *store, struct core_call *call)
 {
     call->state.store = store;
-    call->state.op = (uint16_t)call->request.op;
     deadlines_add(&core->deadlines, call);
     if (call == &store->probe)
         core->probes++;
@@ -272,6 +274,8 @@ unsigned core_poll(struct core *core, uint64_t now_ns)
     core->ended = 0;
     if (core->scratch.capacity > SCRATCH_MAX)
         buffer_free(&core->scratch);
+    if (core->answer.capacity > SCRATCH_MAX)
+        buffer_free(&core->answer);
     CORE_EACH_STORE(core, store)
     {
         core_take_completions(store);
@@ -302,6 +306,18 @@ static bool has_completion(struct core *core)
     CORE_EACH_STORE(core, store)
     {
         if (channel_worker_peek(&store->channel))
+            return true;
+    }
+    return false;
+}
+
+/* Answers that were left for the next round. */
+static bool has_more(const struct core *core)
+{
+    const struct core_store *store;
+    CORE_EACH_STORE(core, store)
+    {
+        if (store->more)
             return true;
     }
     return false;
@@ -357,7 +373,7 @@ static bool links_busy(const struct core *core)
 
 int core_sleep(struct core *core, uint64_t now_ns)
 {
-    if (has_completion(core) || spin(core, now_ns) || !fall_asleep(core))
+    if (has_more(core) || has_completion(core) || spin(core, now_ns) || !fall_asleep(core))
         return 0;
     uint64_t wait_ms = CORE_SLEEP_MAX_MS;
     if (links_busy(core))

@@ -10,9 +10,9 @@
  *     front end --core_start--> validate -> arena hit? ----------------> true, reply filled
  *                                              | no
  *                                              v
- *                      ring slot (large values staged over the link first)
+ *                      ring slot (large values beside it)
  *                                              |
- *     done(call) <--core_poll-- completion (large answers fetched over the link)
+ *     done(call) <--core_poll-- completion (large answers from the channel's file)
  */
 #ifndef STRATO_WORKERS_CORE_CORE_H
 #define STRATO_WORKERS_CORE_CORE_H
@@ -45,7 +45,7 @@ struct core_call {
         struct core_call *next, *prev; /* while it waits for room */
         struct core_store *store;
         struct transfer_job *job; /* while staging or fetching */
-        uint64_t sequence;        /* while submitted or fetching */
+        uint64_t sequence;        /* while submitted, and until a long answer is here */
         uint64_t bulk_id;         /* of the staged value; 0: not staged */
         uint64_t fetching;        /* bytes of the long answer to be fetched */
         uint64_t started_ns;
@@ -53,7 +53,8 @@ struct core_call {
         uint32_t timer; /* place in the deadlines, counted from 1; 0: none */
         uint8_t phase;
         bool given_up; /* by the store, which it ended twice */
-        uint16_t op;   /* as submitted: a lost answer of SetAdd is asked for again as SetGet */
+        bool placed;   /* the long answer lies in its place in the channel's file */
+        bool unplaced; /* there was no memory for its value in the channel's file */
     } state;
 };
 

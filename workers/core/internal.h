@@ -18,6 +18,7 @@ enum {
     CORE_HIT_SAMPLE = 8,
     /* Values staged at once; the store keeps twice as many per channel (BULK_PER_CHANNEL). */
     CORE_STAGED_MAX = 32,
+    CORE_READ_MAX = 8 << 20, /* bytes of long answers that are read in one round */
     CORE_LINK_POLL_MS = 50,
     CORE_SLEEP_MAX_MS = 1000,
     CORE_INQUIRY_MS = 1000, /* for probes */
@@ -29,7 +30,8 @@ enum core_phase {
     PHASE_WAIT_STAGE, /* in store->for_stage: enough values are staged */
     PHASE_STAGING,    /* job is a transfer_stage */
     PHASE_SUBMITTED,  /* in the ring, under sequence */
-    PHASE_WAIT_FETCH, /* in store->for_fetch: the memory budget is used up */
+    PHASE_WAIT_TURN,  /* in store->for_turn: answers wait already, and its own may be a long one */
+    PHASE_WAIT_FETCH, /* in store->for_fetch: a long answer is there, but no memory for it here */
     PHASE_FETCHING,   /* job is a transfer_fetch; fetching bytes of the budget are taken */
 };
 
@@ -46,6 +48,7 @@ struct core_store {
     bool refused;               /* our hello; logged */
     struct arena_reader reader; /* base is NULL when the backend has no arena */
     struct channel_worker channel;
+    struct channel_places places;
     struct transfer *transfer;
     /* By sequence % CHANNEL_SLOTS; call is NULL once nobody waits for it any more. */
     struct core_pending {
@@ -55,6 +58,8 @@ struct core_store {
     struct core_queue for_slot;
     struct core_queue for_stage;
     struct core_queue for_fetch;
+    struct core_queue for_turn;
+    bool more;          /* answers in for_fetch are left for the next round */
     unsigned submitted; /* calls in the ring that are still waited for */
     unsigned staged;    /* always <= CORE_STAGED_MAX */
     uint32_t chance;    /* for the sample of hits */
@@ -78,6 +83,7 @@ struct core {
     struct core_store *first;
     struct deadlines deadlines;
     struct buffer scratch; /* values read from an arena */
+    struct buffer answer;  /* a long answer, while its call is done */
     uint64_t links_polled_ms;
     unsigned probes; /* of the calls in deadlines, those of our own */
     unsigned ended;  /* in this core_poll() */

@@ -2,8 +2,10 @@
  * submit - a call's way through a store's ring and back: waiting for room, staging what does not
  * fit a slot, submitting, taking completions, fetching long answers when there is memory for them.
  *
- * The rings outlive the store, so a restart of the store is no event here: what it lost (staged
- * values, long answers) is staged or asked for again until the call's deadline passes.
+ * The rings outlive the store, so a restart of the store is no event here: staged values, which it
+ * lost, are staged again until the call's deadline passes. Long answers lie where they outlive it,
+ * and stay there until there is memory for them: what may be answered with another one is not
+ * submitted meanwhile.
  */
 #include "workers/core/internal.h"
 
@@ -31,39 +33,50 @@ static void queue_remove(struct core_queue *queue, struct core_call *call)
         queue->tail = prev;
 }
 
-/* The value to send with it: a re-asked SetGet has none. */
-static struct bytes value_of(const struct core_call *call)
-{
-    if (call->state.op != call->request.op)
-        return (struct bytes){0};
-    return call->request.value;
-}
-
 static bool fits_slot(const struct core_call *call)
 {
-    size_t room = channel_room(call->state.op, call->request.namespace);
-    return call->request.key.len + value_of(call).len <= room;
+    size_t room = channel_room(call->request.op, call->request.namespace);
+    return call->request.key.len + call->request.value.len <= room;
 }
 
-static void fill(struct channel_submission *slot, const struct core_call *call)
+/* Whether its value goes to the slot's place. */
+static bool fits_place(const struct core_call *call)
+{
+    return !call->state.unplaced && call->request.value.len <= call->state.store->places.size;
+}
+
+/* What there is no memory for is answered STATUS_RESTAGE, and staged over the link then. */
+static uint8_t put_in_place(struct core_call *call)
+{
+    struct core_store *store = call->state.store;
+    if (fits_slot(call))
+        return 0;
+    if (call->state.bulk_id)
+        return CHANNEL_BULK;
+    call->state.unplaced = !channel_place_write(
+        &store->places, channel_place_in(call->state.sequence), call->request.value);
+    return call->state.unplaced ? CHANNEL_BULK : CHANNEL_BULK | CHANNEL_PLACED;
+}
+
+static void fill(struct channel_submission *slot, struct core_call *call)
 {
     const struct request *request = &call->request;
-    struct bytes value = value_of(call);
+    struct bytes value = request->value;
     slot->deadline_ns = call->state.deadline_ns;
     slot->expiry_ms = request->expiry_ms;
     slot->number = request->number;
     slot->bulk_id = call->state.bulk_id;
     slot->value_len = (uint32_t)value.len;
     slot->key_len = (uint16_t)request->key.len;
-    slot->op = (uint8_t)call->state.op;
-    slot->flags = (uint8_t)((call->state.bulk_id ? CHANNEL_BULK : 0) |
-                            (call->status_only ? CHANNEL_NO_VALUE : 0));
+    slot->op = (uint8_t)request->op;
+    slot->flags = (uint8_t)(put_in_place(call) | (call->status_only ? CHANNEL_NO_VALUE : 0));
+    bool placed = slot->flags & CHANNEL_BULK;
     uint8_t *payload = slot->payload;
-    if (channel_is_long(call->state.op, request->namespace))
-        payload = channel_worker_lengthen(&call->state.store->channel, slot, call->state.op,
+    if (channel_is_long(request->op, request->namespace))
+        payload = channel_worker_lengthen(&call->state.store->channel, slot, (uint16_t)request->op,
                                           request->namespace);
     memcpy(payload, request->key.data, request->key.len);
-    if (!call->state.bulk_id && value.len > 0)
+    if (!placed && value.len > 0)
         memcpy(payload + request->key.len, value.data, value.len);
 }
 
@@ -117,10 +130,21 @@ static void stage(struct core_call *call)
         transfer_stage(store->transfer, call->request.value, &call->state.bulk_id, staged, call);
 }
 
+/* Whether it may be answered with a value of any length. */
+static bool is_answered_long(const struct core_call *call)
+{
+    const struct op_info *info = op_info(call->request.op);
+    enum op_holds holds = service_info(info->service)->holds;
+    return holds == OP_HOLDS_ITEMS || (holds == OP_HOLDS_VALUE && !info->write);
+}
+
 void core_submit(struct core_call *call)
 {
     struct core_store *store = call->state.store;
-    if (fits_slot(call)) {
+    if (store->for_fetch.head && is_answered_long(call)) {
+        call->state.phase = PHASE_WAIT_TURN;
+        queue_push(&store->for_turn, call);
+    } else if (fits_slot(call) || fits_place(call)) {
         to_ring(call);
     } else if (store->staged < CORE_STAGED_MAX && !store->for_stage.head) {
         stage(call);
@@ -132,13 +156,29 @@ void core_submit(struct core_call *call)
 
 static void fetch(struct core_call *call);
 
+/* Has long answers brought here, as many as there is memory for. */
+static void admit_answers(struct core_store *store)
+{
+    struct core_call *call;
+    uint64_t bytes = 0;
+    store->more = false;
+    while ((call = store->for_fetch.head) && !store->more &&
+           core_budget_try(store->core, call->state.fetching)) {
+        queue_remove(&store->for_fetch, call);
+        bytes += call->state.fetching;
+        store->more = store->for_fetch.head && bytes >= CORE_READ_MAX;
+        fetch(call);
+    }
+    while (!store->for_fetch.head && (call = store->for_turn.head)) {
+        queue_remove(&store->for_turn, call);
+        core_submit(call);
+    }
+}
+
 void core_admit(struct core_store *store)
 {
     struct core_call *call;
-    while ((call = store->for_fetch.head) && core_budget_try(store->core, call->state.fetching)) {
-        queue_remove(&store->for_fetch, call);
-        fetch(call);
-    }
+    admit_answers(store);
     while ((call = store->for_slot.head) && put_in_ring(call))
         queue_remove(&store->for_slot, call);
     while ((call = store->for_stage.head) && store->staged < CORE_STAGED_MAX) {
@@ -154,6 +194,19 @@ static void drop_staged(struct core_store *store, uint64_t bulk_id)
         return;
     transfer_drop(store->transfer, bulk_id);
     store->staged--;
+}
+
+/* A long answer that waits is not wanted. */
+static void give_up_answer(struct core_call *call)
+{
+    struct core_store *store = call->state.store;
+    if (!call->state.placed) {
+        transfer_decline(store->transfer, call->state.sequence);
+        return;
+    }
+    channel_place_free(&store->places, channel_place_out(call->state.sequence),
+                       call->state.fetching);
+    channel_worker_let_go(&store->channel, call->state.sequence);
 }
 
 void core_detach(struct core_call *call)
@@ -175,8 +228,12 @@ void core_detach(struct core_call *call)
         store->pending[call->state.sequence % CHANNEL_SLOTS].call = NULL;
         store->submitted--;
         break;
+    case PHASE_WAIT_TURN:
+        queue_remove(&store->for_turn, call);
+        break;
     case PHASE_WAIT_FETCH:
         queue_remove(&store->for_fetch, call);
+        give_up_answer(call);
         break;
     case PHASE_FETCHING:
         transfer_cancel(&call->state.job);
@@ -189,14 +246,14 @@ void core_detach(struct core_call *call)
     call->state.phase = PHASE_CLOSED;
 }
 
-/* The store kept a long answer but was restarted before it was fetched. What changed is changed,
- * so a change is not made again: what it would have answered is read instead. */
+/* The store kept a long answer in its own memory, for the channel has no places, and was restarted
+ * before it was fetched. What only reads is asked again. */
 static void ask_again(struct core_call *call)
 {
-    const struct op_info *info = op_info(call->request.op);
-    if (info->write)
-        call->state.op = service_info(info->service)->read;
-    core_submit(call);
+    if (op_info(call->request.op)->write)
+        core_end(call, STATUS_UNKNOWN);
+    else
+        core_submit(call);
 }
 
 static void fetched(void *context, enum status status, struct bytes data)
@@ -213,25 +270,55 @@ static void fetched(void *context, enum status status, struct bytes data)
     core_end(call, status);
 }
 
+static void read_place(struct core_call *call)
+{
+    struct core_store *store = call->state.store;
+    struct buffer *answer = &store->core->answer;
+    answer->len = 0;
+    buffer_reserve(answer, call->state.fetching);
+    bool read = call->state.fetching <= store->places.size &&
+                channel_place_read(&store->places, channel_place_out(call->state.sequence),
+                                   answer->data, call->state.fetching);
+    give_up_answer(call); /* it is here now */
+    core_budget_give(store->core, call->state.fetching);
+    call->state.phase = PHASE_CLOSED;
+    call->reply.value = (struct bytes){answer->data, call->state.fetching};
+    core_end(call, read ? STATUS_OK : STATUS_INTERNAL);
+}
+
 /* The memory for it is taken. */
 static void fetch(struct core_call *call)
 {
     struct core_store *store = call->state.store;
+    if (call->state.placed) {
+        read_place(call);
+        return;
+    }
     call->state.phase = PHASE_FETCHING;
     call->state.job =
         transfer_fetch(store->transfer, call->state.sequence, call->state.fetching, fetched, call);
 }
 
-static void fetch_or_wait(struct core_call *call, uint64_t len)
+/* It is brought here when all completions are taken, and there is memory for it. */
+static void wait_for_answer(struct core_call *call, const struct channel_completion *completion)
 {
     struct core_store *store = call->state.store;
-    call->state.fetching = len;
-    if (!store->for_fetch.head && core_budget_try(store->core, len)) {
-        fetch(call);
-    } else {
-        call->state.phase = PHASE_WAIT_FETCH;
-        queue_push(&store->for_fetch, call);
-    }
+    call->state.fetching = completion->value_len;
+    call->state.placed = completion->flags & CHANNEL_PLACED;
+    if (call->state.placed)
+        channel_worker_hold(&store->channel, call->state.sequence);
+    call->state.phase = PHASE_WAIT_FETCH;
+    queue_push(&store->for_fetch, call);
+}
+
+/* Nobody wants the value of this completion. */
+static void forget_answer(struct core_store *store, const struct channel_completion *completion)
+{
+    if (completion->flags & CHANNEL_PLACED)
+        channel_place_free(&store->places, channel_place_out(completion->sequence),
+                           completion->value_len);
+    else if (completion->flags & CHANNEL_BULK)
+        transfer_decline(store->transfer, completion->sequence);
 }
 
 static void complete(struct core_call *call, const struct channel_completion *completion)
@@ -245,10 +332,10 @@ static void complete(struct core_call *call, const struct channel_completion *co
     if (status == STATUS_RESTAGE) {
         core_submit(call);
     } else if (completion->flags & CHANNEL_BULK && call->status_only) {
-        transfer_decline(call->state.store->transfer, completion->sequence);
+        forget_answer(call->state.store, completion);
         core_end(call, status);
     } else if (completion->flags & CHANNEL_BULK) {
-        fetch_or_wait(call, completion->value_len);
+        wait_for_answer(call, completion);
     } else if (completion->value_len > CHANNEL_INLINE_MAX) {
         core_end(call, STATUS_INTERNAL);
     } else {
@@ -265,6 +352,15 @@ static void lose(struct core_call *call)
     core_end(call, op_info(call->request.op)->write ? STATUS_UNKNOWN : STATUS_UNAVAILABLE);
 }
 
+/* The value of a submission that is answered now, a predecessor's too. */
+static void free_place(struct core_store *store, uint64_t sequence)
+{
+    const struct channel_submission *slot =
+        &store->channel.memory->submissions[sequence % CHANNEL_SLOTS];
+    if (slot->flags & CHANNEL_PLACED)
+        channel_place_free(&store->places, channel_place_in(sequence), slot->value_len);
+}
+
 void core_take_completions(struct core_store *store)
 {
     const struct channel_completion *completion;
@@ -273,6 +369,7 @@ void core_take_completions(struct core_store *store)
         struct core_pending *pending = &store->pending[sequence % CHANNEL_SLOTS];
         struct core_call *call = pending->call;
         drop_staged(store, pending->bulk_id);
+        free_place(store, sequence);
         *pending = (struct core_pending){0};
         if (call) {
             store->submitted--;
@@ -280,6 +377,8 @@ void core_take_completions(struct core_store *store)
                 complete(call, completion);
             else
                 lose(call);
+        } else {
+            forget_answer(store, completion);
         }
         channel_worker_release(&store->channel);
     }
