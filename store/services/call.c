@@ -8,10 +8,23 @@
 
 enum { CALL_WHY_MAX = 300 };
 
-static enum status (*const means_of[OP_COUNT])(struct call *call, struct reply *reply) = {
+#ifdef STRATO_FAILPOINTS
+#define FIXED
+#else
+#define FIXED const
+#endif
+
+static enum status (*FIXED means_of[OP_COUNT])(struct call *call, struct reply *reply) = {
 #define OPERATION(number, service, symbol, means, name, kind, repeat, takes) [number] = (means),
 #include "proto/api/operations.def"
 };
+
+#ifdef STRATO_FAILPOINTS
+void call_means(enum op op, enum status (*means)(struct call *call, struct reply *reply))
+{
+    means_of[op] = means;
+}
+#endif
 
 enum status call_answer_value(struct call *call, struct reply *reply)
 {

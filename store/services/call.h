@@ -53,6 +53,11 @@ enum status call_refuse(struct call *call, enum status status, const char *forma
  */
 enum status call_carry_out(struct call *call, struct reply *reply_r) MUST_CHECK;
 
+#ifdef STRATO_FAILPOINTS
+/* For tests: gives an operation another meaning in this process. Not in a release. */
+void call_means(enum op op, enum status (*means)(struct call *call, struct reply *reply));
+#endif
+
 /* One function for each row of operations.def, named by its symbol. Each gets a zeroed reply. */
 #define OPERATION(number, service, symbol, means, name, kind, repeat, takes)                       \
     enum status means(struct call *call, struct reply *reply);

@@ -13,7 +13,10 @@
 #include "store/dispatch.h"
 #include "store/memory/memory.h"
 
-enum { BENCH_CHANNELS = 2, BENCH_ARENA = 1 << 20 };
+#ifndef BENCH_CHANNELS
+#define BENCH_CHANNELS 2
+#endif
+enum { BENCH_ARENA = 1 << 20 };
 
 struct dispatch_bench {
     struct run_child child;
