@@ -12,6 +12,8 @@
 #include "proto/base/log.h"
 #include "store/arena/internal.h"
 
+enum { FEW = 16 };
+
 /* One write on its way. */
 struct step {
     struct arena_write *write;
@@ -43,8 +45,9 @@ struct apply {
     struct publication *words;
     uint32_t word_count;
     uint64_t list; /* block for the words; 0: they have room in the header */
-    bool may_borrow;
     uint64_t now_ms;
+    struct step few[FEW];              /* where steps, ... */
+    struct publication few_words[FEW]; /* ... and words are when they are few */
 };
 
 static uint64_t load(const _Atomic uint64_t *word)
@@ -74,7 +77,7 @@ static struct arena_record *current(const struct apply *apply, const struct step
     return found ? record_at(apply->writer, arena_word_offset(load(place.slot))) : NULL;
 }
 
-/* Whether all of it needs no more room than there was before: then it may use the reserve. */
+/* Whether it needs more room than there was before; else it may use the reserve. */
 static bool grows(const struct apply *apply)
 {
     uint64_t before = 0, after = 0;
@@ -91,7 +94,7 @@ static uint64_t take(struct apply *apply, uint64_t size, bool *borrowed_r)
 {
     struct arena_writer *writer = apply->writer;
     uint64_t block = room_for(writer, size, false, apply->now_ms);
-    *borrowed_r = block == 0 && apply->may_borrow;
+    *borrowed_r = block == 0 && !grows(apply);
     if (*borrowed_r)
         block = heap_alloc_reserved(&writer->heap, size);
     if (block != 0)
@@ -267,7 +270,8 @@ static void add_word(struct apply *apply, uint64_t bucket, _Atomic uint64_t *tar
 /* Builds what nobody sees yet and lists the words that will show it. */
 static void prepare(struct apply *apply)
 {
-    apply->words = make(apply->count, sizeof *apply->words);
+    apply->words =
+        apply->count <= FEW ? apply->few_words : make(apply->count, sizeof *apply->words);
     for (unsigned i = 0; i < apply->count; i++) {
         struct step *step = &apply->steps[i];
         if (!step->write->remove)
@@ -316,7 +320,6 @@ static void clean_up(struct apply *apply)
 
 static enum status apply_several(struct apply *apply, struct arena_origin origin)
 {
-    apply->may_borrow = !grows(apply);
     if (!take_blocks(apply) || !place_all(apply)) {
         give_all_back(apply);
         return STATUS_FULL;
@@ -342,19 +345,26 @@ static enum status apply_all(struct arena_writer *writer, struct arena_write *wr
 {
     if (count > ARENA_APPLY_MAX)
         return STATUS_FULL;
-    struct apply apply = {.writer = writer,
-                          .steps = make(count, sizeof *apply.steps),
-                          .count = count,
-                          .now_ms = now_ms};
+    struct apply apply;
+    apply.writer = writer;
+    apply.count = count;
+    apply.now_ms = now_ms;
+    apply.spares = NULL;
+    apply.words = NULL;
+    apply.spare_count = apply.spares_used = apply.word_count = 0;
+    apply.list = 0;
+    apply.steps = count <= FEW ? apply.few : make(count, sizeof *apply.steps);
     for (unsigned i = 0; i < count; i++) {
-        apply.steps[i].write = &writes[i];
+        apply.steps[i] = (struct step){.write = &writes[i]};
         apply.steps[i].table = arena_table(writes[i].service, writes[i].space);
         apply.steps[i].hash = arena_hash(writer->seed, apply.steps[i].table, writes[i].key);
     }
     enum status status = count > 0 ? apply_several(&apply, origin) : STATUS_OK;
-    free(apply.steps);
     free(apply.spares);
-    free(apply.words);
+    if (count > FEW) {
+        free(apply.steps);
+        free(apply.words);
+    }
     return status;
 }
 
