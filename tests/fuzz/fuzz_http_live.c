@@ -244,8 +244,8 @@ static void close_world(struct world *w)
     http_server_close(&w->server);
     require(w->bench->core.budget.used == 0 && core_open_calls(&w->bench->core) == 0);
     require(w->bench->store.staged == 0 && w->bench->store.submitted == 0 && open_jobs() == 0);
-    require(!w->bench->store.for_slot.head && !w->bench->store.for_stage.head);
-    require(!w->bench->store.for_fetch.head);
+    require(TAILQ_EMPTY(&w->bench->store.for_slot) && TAILQ_EMPTY(&w->bench->store.for_stage));
+    require(TAILQ_EMPTY(&w->bench->store.for_fetch));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

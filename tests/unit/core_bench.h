@@ -185,6 +185,9 @@ static inline int open_bench(void **state)
     bench->memory = aligned_alloc(4096, channel_memory_size());
     memset(bench->memory, 0, channel_memory_size());
     bench->store.core = &bench->core;
+    TAILQ_INIT(&bench->store.for_slot);
+    TAILQ_INIT(&bench->store.for_stage);
+    TAILQ_INIT(&bench->store.for_fetch);
     bench->store.absent_is_final = true;
     arena_reader_attach(&bench->store.reader, raw_arena, sizeof raw_arena);
     channel_worker_open(&bench->store.channel, bench->memory, bench->doorbell);
@@ -208,10 +211,10 @@ static inline int close_bench(void **state)
     assert_int_equal(bench->store.staged, 0);
     assert_int_equal(bench->store.submitted, 0);
     assert_int_equal(open_jobs(), 0);
-    assert_null(bench->store.for_slot.head);
-    assert_null(bench->store.for_stage.head);
-    assert_null(bench->store.for_fetch.head);
-    assert_null(bench->store.for_turn.head);
+    assert_true(TAILQ_EMPTY(&bench->store.for_slot));
+    assert_true(TAILQ_EMPTY(&bench->store.for_stage));
+    assert_true(TAILQ_EMPTY(&bench->store.for_fetch));
+    assert_true(TAILQ_EMPTY(&bench->store.for_turn));
     assert_int_equal(bench->core.budget.used, 0);
     deadlines_free(&bench->core.deadlines);
     buffer_free(&bench->core.scratch);

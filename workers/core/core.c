@@ -3,7 +3,6 @@
  * cannot be used, and by panic when memory runs out.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -27,6 +26,10 @@ static struct core_store *open_store(struct core *core, enum backend backend)
     if (!store)
         panic("out of memory: a store's state");
     store->core = core;
+    TAILQ_INIT(&store->for_slot);
+    TAILQ_INIT(&store->for_stage);
+    TAILQ_INIT(&store->for_fetch);
+    TAILQ_INIT(&store->for_turn);
     store->backend = backend;
     store->absent_is_final = core_absent_is_final(backend);
     if (run_has_arena(backend) &&
@@ -95,24 +98,7 @@ void core_close(struct core **core)
     *core = NULL;
 }
 
-/* ---- A call's beginning and end ---- */
-
-/* At debug level. A request is called CHANNEL.SEQUENCE, here as in the store: its place in the ring
- * (the last one, when it was submitted again). */
-static void trace(const struct core *core, const struct core_call *call, const char *sequence)
-{
-    const struct request *request = &call->request;
-    log_debug("request %u.%s: %s %.*s: %s after %" PRIu64 " us", core->child->channel, sequence,
-              op_info(request->op)->name, (int)request->key.len, (const char *)request->key.data,
-              status_info(call->reply.status)->name, (clock_ns() - call->state.started_ns) / 1000);
-}
-
-static void trace_submitted(const struct core *core, const struct core_call *call)
-{
-    char sequence[24];
-    snprintf(sequence, sizeof sequence, "%" PRIu64, call->state.sequence);
-    trace(core, call, sequence);
-}
+/* ---- A call's beginning ---- */
 
 /* Answered at once: status, and error unless it is STATUS_OK. */
 static bool answer(struct core *core, struct core_call *call, enum status status, const char *error)
@@ -121,41 +107,8 @@ static bool answer(struct core *core, struct core_call *call, enum status status
     call->error = error;
     core_count_ended(core, call);
     if (log_level() == LOG_DEBUG)
-        trace(core, call, "local");
+        core_trace(core, call, "local");
     return true;
-}
-
-void core_enter(struct core *core, struct core_store *store, struct core_call *call)
-{
-    call->state.store = store;
-    deadlines_add(&core->deadlines, call);
-    if (call == &store->probe)
-        core->probes++;
-    core_submit(call);
-}
-
-/* Out of the deadlines: nobody waits for it any more. */
-static void leave(struct core *core, struct core_call *call)
-{
-    deadlines_remove(&core->deadlines, call);
-    if (call == &call->state.store->probe)
-        core->probes--;
-}
-
-void core_end(struct core_call *call, enum status status)
-{
-    struct core_store *store = call->state.store;
-    struct core *core = store->core;
-    leave(core, call);
-    call->reply.status = status;
-    call->error = call->state.given_up ? core_given_up_text(status)
-                                       : core_error_text(store, &call->reply, call->request.op);
-    if (call != &store->probe)
-        core_count_ended(core, call);
-    if (log_level() == LOG_DEBUG)
-        trace_submitted(core, call);
-    core->ended++;
-    call->done(call);
 }
 
 static uint64_t deadline_of(const struct core *core, const struct core_call *call)
@@ -198,7 +151,7 @@ bool core_start(struct core *core, struct core_call *call)
 void core_cancel(struct core *core, struct core_call *call)
 {
     core_detach(call);
-    leave(core, call);
+    core_leave(core, call);
 }
 
 unsigned core_open_calls(const struct core *core)

@@ -17,6 +17,8 @@
 #ifndef STRATO_WORKERS_CORE_CORE_H
 #define STRATO_WORKERS_CORE_CORE_H
 
+#include <sys/queue.h>
+
 #include "proto/run/run.h"
 
 struct core;
@@ -42,7 +44,7 @@ struct core_call {
 
     /* The core's own. */
     struct core_state {
-        struct core_call *next, *prev; /* while it waits for room */
+        TAILQ_ENTRY(core_call) queued; /* while it waits for room */
         struct core_store *store;
         struct transfer_job *job; /* while staging or fetching */
         uint64_t sequence;        /* while submitted, and until a long answer is here */

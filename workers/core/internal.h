@@ -35,9 +35,7 @@ enum core_phase {
     PHASE_FETCHING,   /* job is a transfer_fetch; fetching bytes of the budget are taken */
 };
 
-struct core_queue {
-    struct core_call *head, *tail;
-};
+TAILQ_HEAD(core_queue, core_call);
 
 /* A store as its worker sees it. */
 struct core_store {
@@ -117,6 +115,8 @@ bool core_absent_is_final(enum backend backend);
 
 /* submit.c: a call's way through the ring, from core_submit() to core_end(). */
 void core_submit(struct core_call *call);
+/* Makes an open call of it, and submits it. */
+void core_enter(struct core *core, struct core_store *store, struct core_call *call);
 /* Takes a call out of wherever it is. */
 void core_detach(struct core_call *call);
 /* Takes the completions that are there. */
@@ -124,10 +124,13 @@ void core_take_completions(struct core_store *store);
 /* Uses room that has come free. */
 void core_admit(struct core_store *store);
 
-/* core.c: sets the outcome, counts it and calls done(). The call is detached. */
+/* end.c: sets the outcome, counts it and calls done(). The call is detached. */
 void core_end(struct core_call *call, enum status status);
-/* core.c: makes an open call of it. */
-void core_enter(struct core *core, struct core_store *store, struct core_call *call);
+/* end.c: logs a call, at debug level. A request is called CHANNEL.SEQUENCE, here as in the store:
+ * its place in the ring (the last one, when it was submitted again). */
+void core_trace(const struct core *core, const struct core_call *call, const char *sequence);
+/* end.c: takes a call out of the deadlines: nobody waits for it any more. */
+void core_leave(struct core *core, struct core_call *call);
 
 /* budget.c: sets the limit; at the end, shows that nothing is held any more. */
 void core_budget_open(struct core *core, uint64_t max_memory);

@@ -9,30 +9,6 @@
  */
 #include "workers/core/internal.h"
 
-static void queue_push(struct core_queue *queue, struct core_call *call)
-{
-    call->state.next = NULL;
-    call->state.prev = queue->tail;
-    if (queue->tail)
-        queue->tail->state.next = call;
-    else
-        queue->head = call;
-    queue->tail = call;
-}
-
-static void queue_remove(struct core_queue *queue, struct core_call *call)
-{
-    struct core_call *next = call->state.next, *prev = call->state.prev;
-    if (prev)
-        prev->state.next = next;
-    else
-        queue->head = next;
-    if (next)
-        next->state.prev = prev;
-    else
-        queue->tail = prev;
-}
-
 static bool fits_slot(const struct core_call *call)
 {
     size_t room = channel_room(call->request.op, call->request.namespace);
@@ -99,10 +75,10 @@ static bool put_in_ring(struct core_call *call)
 static void to_ring(struct core_call *call)
 {
     struct core_store *store = call->state.store;
-    if (!store->for_slot.head && put_in_ring(call))
+    if (TAILQ_EMPTY(&store->for_slot) && put_in_ring(call))
         return;
     call->state.phase = PHASE_WAIT_SLOT;
-    queue_push(&store->for_slot, call);
+    TAILQ_INSERT_TAIL(&store->for_slot, call, state.queued);
 }
 
 static void staged(void *context, enum status status, struct bytes data)
@@ -141,17 +117,26 @@ static bool is_answered_long(const struct core_call *call)
 void core_submit(struct core_call *call)
 {
     struct core_store *store = call->state.store;
-    if (store->for_fetch.head && is_answered_long(call)) {
+    if (!TAILQ_EMPTY(&store->for_fetch) && is_answered_long(call)) {
         call->state.phase = PHASE_WAIT_TURN;
-        queue_push(&store->for_turn, call);
+        TAILQ_INSERT_TAIL(&store->for_turn, call, state.queued);
     } else if (fits_slot(call) || fits_place(call)) {
         to_ring(call);
-    } else if (store->staged < CORE_STAGED_MAX && !store->for_stage.head) {
+    } else if (store->staged < CORE_STAGED_MAX && TAILQ_EMPTY(&store->for_stage)) {
         stage(call);
     } else {
         call->state.phase = PHASE_WAIT_STAGE;
-        queue_push(&store->for_stage, call);
+        TAILQ_INSERT_TAIL(&store->for_stage, call, state.queued);
     }
+}
+
+void core_enter(struct core *core, struct core_store *store, struct core_call *call)
+{
+    call->state.store = store;
+    deadlines_add(&core->deadlines, call);
+    if (call == &store->probe)
+        core->probes++;
+    core_submit(call);
 }
 
 static void fetch(struct core_call *call);
@@ -162,15 +147,15 @@ static void admit_answers(struct core_store *store)
     struct core_call *call;
     uint64_t bytes = 0;
     store->more = false;
-    while ((call = store->for_fetch.head) && !store->more &&
+    while ((call = TAILQ_FIRST(&store->for_fetch)) && !store->more &&
            core_budget_try(store->core, call->state.fetching)) {
-        queue_remove(&store->for_fetch, call);
+        TAILQ_REMOVE(&store->for_fetch, call, state.queued);
         bytes += call->state.fetching;
-        store->more = store->for_fetch.head && bytes >= CORE_READ_MAX;
+        store->more = !TAILQ_EMPTY(&store->for_fetch) && bytes >= CORE_READ_MAX;
         fetch(call);
     }
-    while (!store->for_fetch.head && (call = store->for_turn.head)) {
-        queue_remove(&store->for_turn, call);
+    while (TAILQ_EMPTY(&store->for_fetch) && (call = TAILQ_FIRST(&store->for_turn))) {
+        TAILQ_REMOVE(&store->for_turn, call, state.queued);
         core_submit(call);
     }
 }
@@ -179,10 +164,10 @@ void core_admit(struct core_store *store)
 {
     struct core_call *call;
     admit_answers(store);
-    while ((call = store->for_slot.head) && put_in_ring(call))
-        queue_remove(&store->for_slot, call);
-    while ((call = store->for_stage.head) && store->staged < CORE_STAGED_MAX) {
-        queue_remove(&store->for_stage, call);
+    while ((call = TAILQ_FIRST(&store->for_slot)) && put_in_ring(call))
+        TAILQ_REMOVE(&store->for_slot, call, state.queued);
+    while ((call = TAILQ_FIRST(&store->for_stage)) && store->staged < CORE_STAGED_MAX) {
+        TAILQ_REMOVE(&store->for_stage, call, state.queued);
         stage(call);
     }
 }
@@ -214,11 +199,11 @@ void core_detach(struct core_call *call)
     struct core_store *store = call->state.store;
     switch (call->state.phase) {
     case PHASE_WAIT_SLOT:
-        queue_remove(&store->for_slot, call);
+        TAILQ_REMOVE(&store->for_slot, call, state.queued);
         drop_staged(store, call->state.bulk_id);
         break;
     case PHASE_WAIT_STAGE:
-        queue_remove(&store->for_stage, call);
+        TAILQ_REMOVE(&store->for_stage, call, state.queued);
         break;
     case PHASE_STAGING:
         transfer_cancel(&call->state.job);
@@ -229,10 +214,10 @@ void core_detach(struct core_call *call)
         store->submitted--;
         break;
     case PHASE_WAIT_TURN:
-        queue_remove(&store->for_turn, call);
+        TAILQ_REMOVE(&store->for_turn, call, state.queued);
         break;
     case PHASE_WAIT_FETCH:
-        queue_remove(&store->for_fetch, call);
+        TAILQ_REMOVE(&store->for_fetch, call, state.queued);
         give_up_answer(call);
         break;
     case PHASE_FETCHING:
@@ -308,7 +293,7 @@ static void wait_for_answer(struct core_call *call, const struct channel_complet
     if (call->state.placed)
         channel_worker_hold(&store->channel, call->state.sequence);
     call->state.phase = PHASE_WAIT_FETCH;
-    queue_push(&store->for_fetch, call);
+    TAILQ_INSERT_TAIL(&store->for_fetch, call, state.queued);
 }
 
 /* Nobody wants the value of this completion. */
