@@ -39,7 +39,7 @@ static struct arena_writer *open_arena(struct arena_report *report)
     return writer;
 }
 
-static char keys[RECORDS][8];
+static char keys[RECORDS][16];
 
 static struct bytes key_of(int i)
 {
