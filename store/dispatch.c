@@ -89,8 +89,7 @@ static bool is_sane(const struct dispatch *dispatch, const struct channel_taken 
     bool bulk = submission->flags & CHANNEL_BULK;
     return info && submission->key_len >= 1 && submission->key_len <= KEY_MAX &&
            submission->value_len <= value_max(dispatch, info) &&
-           (bulk || submission->key_len + submission->value_len <= submission->room) &&
-           submission->namespace == 0;
+           (bulk || submission->key_len + submission->value_len <= submission->room);
 }
 
 /* What only a broken worker would send: an item that no set can hold, and so on. */

@@ -188,6 +188,7 @@ static inline int open_bench(void **state)
     TAILQ_INIT(&bench->store.for_slot);
     TAILQ_INIT(&bench->store.for_stage);
     TAILQ_INIT(&bench->store.for_fetch);
+    TAILQ_INIT(&bench->store.for_turn);
     bench->store.absent_is_final = true;
     arena_reader_attach(&bench->store.reader, raw_arena, sizeof raw_arena);
     channel_worker_open(&bench->store.channel, bench->memory, bench->doorbell);

@@ -31,7 +31,8 @@ static struct reply ask(struct store *store, enum op op, struct bytes item, stru
     const struct request request = {.op = op, .key = bytes_of("s"), .value = item};
     struct reply reply;
     store->begin(store);
-    struct call call = {store->tx, &request, &limits, scratch, {0}};
+    struct call call = {
+        .tx = store->tx, .request = &request, .limits = &limits, .scratch = scratch};
     enum status status = call_carry_out(&call, &reply);
     store->end(store, status == STATUS_OK);
     return reply;
@@ -152,7 +153,8 @@ static void test_sets_without_an_answer(void **state)
             struct tx_ops ops = *stores[i].tx->ops;
             ops.walk = no_walk;
             stores[i].tx->ops = &ops;
-            struct call call = {stores[i].tx, &request, &limits, &scratch, {0}};
+            struct call call = {
+                .tx = stores[i].tx, .request = &request, .limits = &limits, .scratch = &scratch};
             enum status status = call_carry_out(&call, &reply);
             assert_int_equal(status, STATUS_OK);
             assert_int_equal(reply.value.len, 0);

@@ -55,7 +55,7 @@ static uint64_t chance(uint64_t n)
 static struct tx_key account_key(unsigned account, char name[8])
 {
     snprintf(name, 8, "a%02u", account);
-    return (struct tx_key){SERVICE_COUNTER, 0, bytes_of(name)};
+    return (struct tx_key){.service = SERVICE_COUNTER, .name = bytes_of(name)};
 }
 
 static enum status read_account(struct call *call, struct tx_key key, int64_t *balance_r)
@@ -116,7 +116,7 @@ static bool note_balance(void *context, struct bytes name, const struct tx_item 
 static enum status statement(struct call *call, struct reply *reply)
 {
     static int64_t balances[ACCOUNTS];
-    const struct tx_range all = {.from = {SERVICE_COUNTER, 0, {0}},
+    const struct tx_range all = {.from = {.service = SERVICE_COUNTER},
                                  .reverse = call->request->number != 0};
     memset(balances, 0, sizeof balances);
     enum status status = tx_walk(call->tx, &all, note_balance, balances);
