@@ -210,7 +210,7 @@ static void end_running(struct supervisor *s)
     s->reload_left = false;
 }
 
-/* SIGHUP: nobody waits for the report but the log. */
+/* SIGHUP: the report goes to the log only. */
 static void reload_by_signal(struct supervisor *s, uint64_t now_ms)
 {
     struct buffer report = {0};

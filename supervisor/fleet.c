@@ -1,8 +1,8 @@
 /*
  * fleet - see fleet.h. The supervisor.
  *
- * Fails: a process that cannot be started is tried again later (slot.h). Before all of them were
- * ready once, somebody is looking on: then the supervisor stops after a few failures.
+ * Fails: a process that cannot be started is tried again later (slot.h). Until all of them
+ * were ready once, a few failures of one process end the supervisor, so that its start fails.
  */
 #include "supervisor/fleet.h"
 
@@ -84,7 +84,6 @@ bool fleet_any_alive(struct supervisor *s, bool workers)
 
 /* ---- Starting ---- */
 
-/* Before the first readiness somebody looks on and should hear what is wrong, not wait. */
 void fleet_judge_start(struct supervisor *s, struct slot *slot, int code, uint64_t now_ms)
 {
     if (s->phase >= RUNNING || !policy_gives_up(slot->deaths, code)) {

@@ -15,8 +15,8 @@ enum status fleet_watch(struct supervisor *s, int fd, uint64_t token) MUST_CHECK
 struct slot *fleet_slot(struct supervisor *s, const struct role *role, unsigned number);
 /* Starts a process and watches it. */
 void fleet_start(struct supervisor *s, struct slot *slot, bool successor, uint64_t now_ms);
-/* After a start that failed, or a death: ends it all if somebody who starts stratod should hear of
- * it now instead of waiting. code: of the exit, or -1. */
+/* After a start that failed, or a death. Ends everything if Strato has not been ready yet and this
+ * process fails again and again: its operator should see why at once. code: of the exit, or -1. */
 void fleet_judge_start(struct supervisor *s, struct slot *slot, int code, uint64_t now_ms);
 /* Whether all workers are ready, or all stores. */
 bool fleet_all_ready(struct supervisor *s, bool workers);

@@ -1,5 +1,5 @@
 /*
- * in_force - see in_force.h. The supervisor.
+ * in_force - see in_force.h. The supervisor. Nothing here can fail: whatever can was done before.
  */
 #include "supervisor/in_force.h"
 

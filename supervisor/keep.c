@@ -11,7 +11,7 @@
 
 enum {
     LOOK_MS = 5000, /* between two looks, as inotify may be missing or overwhelmed */
-    SETTLE_MS = 20, /* from the first removal: who removes a directory shall find it empty */
+    SETTLE_MS = 20, /* from the first removal: rm -r shall find an empty directory */
 };
 
 /* Watches the directory that has the name now. */
@@ -22,7 +22,7 @@ static void watch_run_dir(struct supervisor *s)
                                  IN_DELETE | IN_MOVED_FROM | IN_MOVE_SELF | IN_DELETE_SELF);
 }
 
-/* The place of the lock, the lock, then the socket: nobody is answered by a stratod without it. */
+/* The place of the lock, the lock, then the socket: a stratod without the lock answers nothing. */
 static enum status make_anew(struct supervisor *s, struct buffer *why)
 {
     if (lock_renew(&s->lock, s->conf, why) != STATUS_OK)

@@ -1,5 +1,5 @@
 /*
- * keep - run_dir as it shall be, whoever empties it.
+ * keep - run_dir as it shall be, also after a program has emptied it.
  *
  * Cleaners of temporary files remove what nobody has written to for days. Processes that run hold
  * what they need, but stratoctl, a second stratod and new workers look for files by name.

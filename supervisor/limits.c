@@ -1,5 +1,6 @@
 /*
- * limits - see limits.h. The supervisor.
+ * limits - see limits.h. The supervisor, before it starts anything and at a reload; main.c for
+ * --check-config. It counts descriptors only.
  */
 #include "supervisor/limits.h"
 

@@ -107,7 +107,7 @@ void lines_relay(const char *line)
     }
     int prefix = snprintf(text, sizeof text, "%s", log_prefix(log_level_of(line)));
     snprintf(text + prefix, sizeof text - (size_t)prefix - 1, "%s", line);
-    text_flatten(text + prefix); /* whoever looks at our log trusts us, not our children */
+    text_flatten(text + prefix); /* a reader of our log trusts us, not our children */
     int n = prefix + (int)strlen(text + prefix);
     text[n++] = '\n';
     if (!write_error(text, (size_t)n))

@@ -172,7 +172,7 @@ static enum status hold_file(struct lock *lock, const char *run_dir, struct buff
     return STATUS_OK;
 }
 
-/* False when somebody else holds it. Before the first start it is not there: the store makes it,
+/* False when another process holds it. Before the first start it is not there: the store makes it,
  * and has a lock of its own in it. */
 static bool hold_data(struct lock *lock, const struct conf *conf)
 {

@@ -22,7 +22,8 @@ struct lock {
 /*
  * Makes run_dir (0700, with its parents) if it is missing, checks who owns it and who may write
  * to it and to the data directories that conf uses, and takes the locks. Waits half a second for
- * one that somebody holds. On failure appends one line to why: who holds it, or what is wrong.
+ * one that another process holds. On failure appends one line to why: which process holds it, or
+ * what is wrong.
  */
 enum status lock_take(struct lock *lock, const struct conf *conf, struct buffer *why) MUST_CHECK;
 

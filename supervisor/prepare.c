@@ -1,5 +1,6 @@
 /*
- * prepare - see prepare.h. The supervisor.
+ * prepare - see prepare.h. The supervisor, once, before it has children. A limit that cannot be
+ * raised stays as it is.
  */
 #include "supervisor/prepare.h"
 

@@ -36,7 +36,7 @@ static bool same_listeners(const struct listeners *one, const struct listeners *
     return same;
 }
 
-/* The files of unix sockets that somebody removed. */
+/* Reports the files of unix sockets that were removed. */
 static void tell_made_anew(enum protocol protocol, const struct listeners *now,
                            const struct listeners *next, struct buffer *report)
 {

@@ -39,7 +39,7 @@ static void schedule(struct slot *slot, bool was_ready, uint64_t ready_for_ms, u
     uint64_t delay = policy_restart(&slot->policy, was_ready, ready_for_ms, random);
     slot->waiting = true;
     slot->start_at_ms = now_ms + delay;
-    if (slot->plan == SLOT_RESTARTING) { /* what happens now, who carries out the plan says */
+    if (slot->plan == SLOT_RESTARTING) { /* roll.c decides what happens now */
         slot->plan = SLOT_RESTART_FAILED;
         log_warn("%s could not start (%s)", slot->name, slot->reason);
         return;

@@ -40,7 +40,7 @@ struct slot {
     bool old_program; /* start from it: what the path leads to did not start */
     enum slot_plan plan;
     unsigned plan_serial;              /* starts when the planned restart began */
-    unsigned starts, deaths;           /* deaths: those that nobody asked for; always <= starts */
+    unsigned starts, deaths;           /* deaths: those that were not planned; always <= starts */
     char reason[RUN_STATUS_MAX + 128]; /* of the last death */
 };
 

@@ -225,8 +225,8 @@ static void dispatch(struct supervisor *s, uint64_t data, uint64_t now_ms)
 }
 
 /*
- * Whoever stopped us (a debugger, a suspended machine) may have stopped the children too: their
- * silence says nothing then.
+ * What stopped us (a debugger, a suspended machine) may have stopped the children too. Then their
+ * silence does not mean that they hang.
  */
 static void judge_silence(struct supervisor *s, bool late, uint64_t now_ms)
 {
@@ -375,6 +375,6 @@ int supervise(struct conf *conf, const char *path, const char *program)
     buffer_free(&why);
     ctl_close(&s->ctl, s->conf->run_dir);
     lock_release(&s->lock);
-    ctl_finish(&s->ctl); /* who waits for the end may start the next one now */
+    ctl_finish(&s->ctl); /* a client that waits for the end may start the next stratod now */
     return s->exit_code;
 }

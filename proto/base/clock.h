@@ -19,7 +19,7 @@ static inline uint64_t clock_wall_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* Offset 0 of the wall clock until clock_service_set(): what a process has that nobody told. */
+/* Offset 0 of the wall clock until clock_service_set(): what a process has before it is told. */
 extern struct clock_service {
     clockid_t id;
     uint64_t offset_ms;

@@ -1,5 +1,6 @@
 /*
- * log - see log.h. Any process; a line that nobody takes at once is lost, never waited for.
+ * log - see log.h. Any process. A line that standard error does not take at
+ * once is lost: no process waits to write its log.
  */
 #include "proto/base/log.h"
 

@@ -1,8 +1,8 @@
 /*
  * op - services, operations and the protocol-neutral request and reply.
  *
- * Both come from proto/api/operations.def, which has a row for each. Who wants to know something of
- * an operation asks its row and never compares it with one that it knows.
+ * Both come from proto/api/operations.def, which has a row for each. Code that needs to know
+ * something of an operation asks its row and never compares it with one that it knows.
  */
 #ifndef STRATO_PROTO_BASE_OP_H
 #define STRATO_PROTO_BASE_OP_H

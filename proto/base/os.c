@@ -1,5 +1,5 @@
 /*
- * os - see os.h. Any process.
+ * os - see os.h. Any process. Only os_begin() can end it.
  */
 #include "proto/base/os.h"
 

@@ -52,7 +52,7 @@ void channel_make_secret(struct channel_memory *memory)
     if (memcmp(memory->secret, none, sizeof none) != 0)
         return;
     if (getrandom(secret, sizeof secret, 0) != sizeof secret)
-        return; /* 16 bytes never come in part: nobody is let in then */
+        return; /* 16 bytes never come in part; without them no worker is let in */
     memory->unproven = 1;
     memcpy(memory->secret, secret, sizeof secret);
 }
@@ -162,7 +162,7 @@ void doorbell_clear(int fd)
 {
     uint64_t count;
     ssize_t n = read(fd, &count, sizeof count);
-    (void)n; /* EAGAIN: nobody rang */
+    (void)n; /* EAGAIN: it was not rung */
 }
 
 /* After publishing: the peer must see the new tail, or we must see that it sleeps. The exchange

@@ -117,7 +117,7 @@ static void take_conf(struct run_child *child)
     buffer_free(&problems);
 }
 
-/* An orphan that nobody meant to start must find out before it touches a descriptor. */
+/* A process that the supervisor did not start must find out before it touches a descriptor. */
 static void check_descriptors(const char *program)
 {
     for (int fd = RUN_FD_CONFIG; fd <= RUN_FD_DOORBELL; fd++) {

@@ -7,18 +7,20 @@
  * other descriptor of the supervisor is closed on exec.
  *
  *     stdout, stderr  log lines; the supervisor relays them and keeps the last one
- *     SIGTERM         finish what is open (bounded by drain_timeout) and exit RUN_EXIT_OK; sent
- * with an enum run_stop SIGRTMIN        sent with a value, only to who is ready: the new enum
- * log_level SIGINT, SIGHUP  ignored by children, each of which also has a process group of its own
+ *     SIGTERM         finish what is open (bounded by drain_timeout) and exit RUN_EXIT_OK;
+ *                     sent with an enum run_stop
+ *     SIGRTMIN        sent with a value, only to a ready process: the new enum log_level
+ *     SIGINT, SIGHUP  ignored by children, each of which also has a process group of its own
  *     death of the supervisor: RUN_FD_LIFE reads end-of-file, and PR_SET_PDEATHSIG kills
  *
  * The status pipe carries lines, child to supervisor, each at most RUN_STATUS_MAX bytes:
  *     "ready\n"         it serves; the supervisor never assumes this
  *     "fail TEXT\n"     it cannot start, and why; it exits next
  *     "beat\n"          it is alive (its loop came round); at least every RUN_BEAT_MS when ready.
- *                       Who says nothing for RUN_SILENCE_MS when ready, or for RUN_START_MS while
- *                       it starts, is killed and restarted (one stopped by SIGSTOP too)
- * What a child says there is gossip: an unknown line is logged and ignored.
+ *                       One that says nothing for RUN_SILENCE_MS when ready, or for
+ *                       RUN_START_MS while it starts, is killed and restarted (one stopped by
+ *                       SIGSTOP too)
+ * What a child says there is not trusted: an unknown line is logged and ignored.
  *
  * Lanes: a worker slot has two channels to each store, so that a successor can start on one while
  * its predecessor drains on the other. Channel number = 2 * worker + lane, where workers are

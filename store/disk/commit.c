@@ -252,7 +252,7 @@ static void settle(struct engine *engine)
     settle_apart(engine, 0, count);
 }
 
-/* Says once that it is full, and once that it is over. */
+/* Logs when the database becomes full, and when it has room again. */
 static void note_room(struct engine *engine, uint64_t refused)
 {
     bool full = engine->refused > refused;

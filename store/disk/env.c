@@ -298,8 +298,9 @@ static bool read_head(int fd, off_t at, struct meta_head *head_r)
 }
 
 /*
- * A file cut short would kill whoever reads the missing pages. Pages that a transaction took and
- * gave back again are not written, so a few of the file's last ones may be missing rightly.
+ * A file cut short would kill each process that reads the missing pages. Pages that a transaction
+ * took and gave back again are not written, so a few of the file's last ones may be missing
+ * rightly.
  */
 static void check_heads(const struct env *env, int fd)
 {

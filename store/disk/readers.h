@@ -1,7 +1,7 @@
 /*
- * readers - who reads the database. A read transaction keeps the pages that were in use when it
- * began from being used again, also in another program (mdb_copy, a script) and also after that
- * program was killed: until somebody clears the dead reader's slot, which LMDB never does by
+ * readers - which processes read the database. A read transaction keeps the pages that were in use
+ * when it began from being used again, also in another program (mdb_copy, a script) and also after
+ * that program was killed: until the dead reader's slot is cleared, which LMDB never does by
  * itself.
  */
 #ifndef STRATO_STORE_DISK_READERS_H
@@ -23,7 +23,7 @@ struct readers {           /* all zero at first */
     _Atomic uint64_t dead; /* slots of dead processes that were cleared; by any thread */
     uint64_t tended_ms;
     unsigned open;     /* transactions under way when it was last looked */
-    int pid;           /* who has the oldest; 0: nobody reads anything old */
+    int pid;           /* of the process with the oldest; 0: none reads anything old */
     uint64_t txn;      /* its transaction */
     uint64_t since_ms; /* when it was first seen to be old */
     uint64_t age_ms;

@@ -2,7 +2,7 @@
  * snapshot - see snapshot.h. Runs in store-disk, the copying in a thread of its own, which touches
  * only the new directory, LMDB's own reading, and what the lock guards.
  *
- * A copy that fails is removed and its reason told to who asked; the store goes on.
+ * A copy that fails is removed and its reason is the answer; the store goes on.
  */
 #include "store/disk/snapshot.h"
 
@@ -19,7 +19,7 @@
 enum {
     UNFINISHED_PREFIX = '.',
     PATH_SIZE = 1024,          /* of any path here */
-    FORGOTTEN_MS = 30000,      /* who wants it asks several times a second */
+    FORGOTTEN_MS = 30000,      /* a client that wants it asks several times a second */
     KEPT_MS = 6 * 3600 * 1000, /* one that is complete waits so long to be copied */
     FILES_MAX = 1000,          /* removed with a snapshot */
 };
@@ -256,19 +256,19 @@ enum status snapshot_make(struct snapshot *snapshot, const char *name,
     if (result_r->done) {
         snapshot->told_ms = clock_ms();
         result_r->bytes = snapshot->bytes;
-        snapshot->name[0] = '\0'; /* told; who asks for this name now wants another one */
+        snapshot->name[0] = '\0'; /* told; a request for this name now means another one */
     }
     return status;
 }
 
-/* One that was asked for, and nobody asks for it any more. */
+/* One that was asked for, but not for a while. */
 static bool is_forgotten(struct snapshot *snapshot)
 {
     return snapshot->running && clock_ms() >= snapshot->asked_ms + FORGOTTEN_MS &&
            has_ended(snapshot);
 }
 
-/* One that is complete, and nobody has fetched it: who asked was killed meanwhile. */
+/* One that is complete and was not fetched: the client was killed meanwhile. */
 static bool is_left(const struct snapshot *snapshot)
 {
     return !snapshot->running && snapshot->told_ms != 0 &&

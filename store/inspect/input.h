@@ -2,7 +2,7 @@
  * input - a file or memfd that is looked at and never changed.
  *
  * It is read with pread(): a mapping would kill the reader when the file is cut short, and would
- * allocate the pages of an arena that nobody has used yet.
+ * allocate the pages of an arena that were not used yet.
  */
 #ifndef STRATO_STORE_INSPECT_INPUT_H
 #define STRATO_STORE_INSPECT_INPUT_H

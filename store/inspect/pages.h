@@ -1,10 +1,11 @@
 /*
  * pages - the pages of an LMDB 0.9 file, read without LMDB.
  *
- * LMDB believes every number in its file, so a damaged one kills who opens it; and a reader of a
- * live database must take a place in lock.mdb, which holds back pages for as long as it is there.
- * This reads with pread(), checks each number, takes no lock and writes nothing. A database in use
- * gives pages back after two further commits: pages_moved() says whether that can have happened.
+ * LMDB believes every number in its file, so a damaged one kills the process that opens it; and a
+ * reader of a live database must take a place in lock.mdb, which holds back pages for as long as it
+ * is there. This reads with pread(), checks each number, takes no lock and writes nothing. A
+ * database in use gives pages back after two further commits: pages_moved() says whether that can
+ * have happened.
  *
  *     page      | number 8 | pad 2 | flags 2 | lower 2 | upper 2 |  then lower..: offsets of nodes
  *     meta      pages 0 and 1; the one with the higher transaction counts

@@ -1,5 +1,6 @@
 /*
- * alarm - see alarm.h. Runs in store-redis.
+ * alarm - see alarm.h. Runs in store-redis. Opening fails without descriptors; a timer that cannot
+ * be set is a panic.
  */
 #include "store/redis/alarm.h"
 

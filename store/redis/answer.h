@@ -18,10 +18,10 @@ struct redis_asked {
 
 /*
  * The reply to what was asked, for anything but an error (see fault.h). Its value points into what
- * Redis answered or into scratch. STATUS_WRONG_TYPE for what the operation cannot mean: a counter
- * that is no number, an item that is empty or too long; STATUS_TOO_LARGE for a value over
- * max_value and a set over max_items; STATUS_INTERNAL for an answer of a kind that the command
- * never has.
+ * Redis answered or into scratch. STATUS_WRONG_TYPE when Redis holds what this operation cannot
+ * read: a counter that is no number, an item that is empty or too long; STATUS_TOO_LARGE for a
+ * value over max_value and a set over max_items; STATUS_INTERNAL for an answer of a kind that the
+ * command never has.
  */
 struct reply redis_answer(const struct redis_asked *asked, const redisReply *answer,
                           struct buffer *scratch);

@@ -51,7 +51,7 @@ static enum status trouble_of(const struct redis_checks *checks, enum redis_faul
 }
 
 /* Whether another link to the same server is in the same trouble, or in any when kind is STATUS_OK:
- * databases of one server are one server to who reads the log. */
+ * databases of one server are one server to a reader of the log. */
 static bool shared(const struct redis_checks *checks, const struct redis_link *link,
                    enum status kind)
 {

@@ -1,7 +1,7 @@
 /*
  * checks - whether Redis would carry out what may be asked of it: each command that is needed is
  * tried in a form that changes nothing (redis_command_try()), when a connection has come up, each
- * second while something is wrong, and when somebody asks whether the backend is ready.
+ * second while something is wrong, and when a worker asks whether the backend is ready.
  *
  * What is wrong is the link's trouble; it is logged once when it begins and once when it is over,
  * not once for each connection to the same server.

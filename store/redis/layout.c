@@ -1,5 +1,5 @@
 /*
- * layout - see layout.h. Runs in store-redis.
+ * layout - see layout.h. Runs in store-redis, once, when it starts.
  */
 #include "store/redis/layout.h"
 

@@ -148,7 +148,7 @@ static struct redis_item *take_first(struct redis_link *link)
 static void say_lost(struct redis_link *link, uint64_t now, const char *reason)
 {
     if (now < link->quiet_ns || (link->renewing[0] && link->trouble != STATUS_OK))
-        return; /* or who has said the trouble has said this */
+        return; /* or this was logged with the trouble */
     link->quiet_ns = now + QUIET_NS;
     if (link->renewing[0])
         log_info("redis %s: connecting again: %s", link->name, reason);
@@ -209,7 +209,7 @@ void redis_link_end(struct redis_link *link, uint64_t now, const char *reason)
 
 void redis_link_close(struct redis_link **link)
 {
-    (*link)->complained = true; /* nobody need know */
+    (*link)->complained = true; /* no line in the log for this end */
     (*link)->state = LINK_AWAY;
     redis_link_end(*link, 0, "closed");
     redis_peer_close(&(*link)->peer);

@@ -1,5 +1,6 @@
 /*
- * links - see links.h. Runs in store-redis.
+ * links - see links.h. Runs in store-redis. A full list takes no link more; an index into it is
+ * good until the next removal, which moves the last link to the free place.
  */
 #include "store/redis/links.h"
 

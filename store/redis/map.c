@@ -24,7 +24,7 @@ struct redis_map {
     unsigned turn;       /* another node is asked each time */
     struct query *asked; /* the one whose answer counts, or NULL */
     uint64_t asked_ns;
-    struct redis_link *slots[REDIS_SLOTS]; /* NULL: nobody is known to have it */
+    struct redis_link *slots[REDIS_SLOTS]; /* NULL: no node is known to have it */
 };
 
 /* A CLUSTER SLOTS on its way. */
@@ -161,7 +161,7 @@ static void note(void *context, unsigned first, unsigned last, const char *host,
         reading->slots[slot] = link;
 }
 
-/* Says once why no map can be had; who asks for readiness hears what it refuses. */
+/* Logs once why no map can be had. The reason is also the answer to questions of readiness. */
 static void complain(struct redis_map *map, struct redis_link *from, const redisReply *answer)
 {
     char text[REDIS_TEXT_MAX] = "it has no slots";
@@ -270,8 +270,8 @@ bool redis_map_tag(const struct redis_map *map, const struct redis_link *link, u
     return true;
 }
 
-/* Whom to ask now; NULL: nobody answers. */
-static struct redis_link *whom(struct redis_map *map)
+/* The node to ask now; NULL: none answers. */
+static struct redis_link *node_to_ask(struct redis_map *map)
 {
     if (!redis_link_ready(map->seed))
         return any_ready(map);
@@ -287,7 +287,7 @@ static struct redis_link *whom(struct redis_map *map)
 uint64_t redis_map_tend(struct redis_map *map, uint64_t now_ns)
 {
     uint64_t due = map->asked_ns + REFRESH_NS;
-    struct redis_link *link = whom(map);
+    struct redis_link *link = node_to_ask(map);
     if (!link)
         return UINT64_MAX; /* the links wake us when one is */
     if (now_ns < due)

@@ -18,7 +18,8 @@ struct redis_map *redis_map_open(struct redis_links *links, struct redis_link *s
 /* The links are closed. */
 void redis_map_close(struct redis_map **map);
 
-/* Whom to ask for a slot. When nobody is known to have it, any node that will say who. */
+/* The node to ask for a slot. When none is known to have it: any node, which will name the right
+ * one. */
 struct redis_link *redis_map_link(struct redis_map *map, unsigned slot);
 /* The link to the node that MOVED or ASK named; from answered it. NULL when there are too many. */
 struct redis_link *redis_map_node(struct redis_map *map, const struct redis_target *target,

@@ -1,5 +1,6 @@
 /*
- * peer - see peer.h. Runs in store-redis.
+ * peer - see peer.h. Runs in store-redis. Names are looked up in a thread (resolve.h); an address
+ * needs no lookup.
  */
 #include "store/redis/peer.h"
 

@@ -24,7 +24,7 @@ void redis_peer_close(struct redis_peer *peer);
  * was too slow for an earlier call is gone on with. STATUS_UNAVAILABLE: why is in reason. */
 enum status redis_peer_find(struct redis_peer *peer, char *reason, size_t reason_size) MUST_CHECK;
 /* Whether address is still one of its own. Likewise STATUS_RETRY; STATUS_NOT_FOUND: no longer, see
- * elsewhere; STATUS_OK: it is, or nobody can say. */
+ * elsewhere; STATUS_OK: it is, or that cannot be known. */
 enum status redis_peer_look(struct redis_peer *peer) MUST_CHECK;
 
 #endif

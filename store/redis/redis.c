@@ -85,7 +85,7 @@ static void finish_with(struct engine *engine, struct redis_call *call, enum sta
     finish(engine, call, &reply);
 }
 
-/* The text goes to whoever asked; empty: what the status says. */
+/* The text goes to the client; empty: the text of the status does. */
 static void finish_saying(struct engine *engine, struct redis_call *call, enum status status,
                           const char *text)
 {

@@ -67,7 +67,7 @@ static int pid_in(const char *path)
     return n > 0 ? atoi(text) : 0;
 }
 
-/* There is nobody at the socket: says what is known of the stratod that should be. */
+/* No stratod answers at the socket: says what is known of the one that should. */
 static void explain_absence(const char *path, bool socket_there)
 {
     char directory[PATH_SIZE], lock[PATH_SIZE + 8], text[256];
@@ -89,8 +89,8 @@ static void explain_absence(const char *path, bool socket_there)
 }
 
 /*
- * Whoever listens there is believed, so it must be root, ourselves, or the owner of a run_dir that
- * nobody else can write to.
+ * The process that listens there is believed, so its user must be root, ourselves, or the owner of
+ * a run_dir that nobody else can write to.
  */
 static bool is_trusted(int fd, const char *path, uid_t *uid_r)
 {

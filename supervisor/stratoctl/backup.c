@@ -27,7 +27,7 @@
 
 enum {
     ASK_MS = 100,        /* between two questions whether it is made */
-    PATIENCE_MS = 10000, /* without an answer; who is restarted meanwhile is asked again */
+    PATIENCE_MS = 10000, /* without an answer; a store that restarts meanwhile is asked again */
     PATH_SIZE = 4096 + 64,
     PIECE = 1 << 20,
 };

@@ -2,8 +2,8 @@
  * accept - takes connections from the inherited listening sockets and hands them to gRPC, up to a
  * limit. The epoll thread's own.
  *
- * Connections live long, so who accepts one matters: a worker that has many waits a moment, in
- * which one that has fewer takes it.
+ * Connections live long, so it matters which worker accepts one: a worker that has many waits a
+ * moment, in which one that has fewer takes it.
  */
 #ifndef STRATO_WORKERS_GRPC_ACCEPT_H
 #define STRATO_WORKERS_GRPC_ACCEPT_H

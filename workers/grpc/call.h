@@ -49,14 +49,14 @@ bool rpc_call_ended(struct rpc_call *call, struct rpc_end *end_r) MUST_CHECK;
 bool rpc_call_count(struct rpc_call *call, uint64_t bytes) MUST_CHECK;
 
 /* The payload as one run of bytes, valid until the payload is dropped. False when it is compressed,
- * which nobody was told we understand. */
+ * which we tell no client that we understand. */
 bool rpc_call_message(struct rpc_call *call, struct bytes *message_r);
 /* Lets go of the payload, so that the next one may be received. */
 void rpc_call_drop(struct rpc_call *call);
 
 /* Starts operations; tag runs once, when all of them are over. */
 void rpc_call_batch(struct rpc_call *call, const grpc_op *ops, size_t count, struct rpc_tag *tag);
-/* Starts waiting until the call is over, whoever ends it. */
+/* Starts waiting until the call is over, whichever side ends it. */
 void rpc_call_watch(struct rpc_call *call, struct rpc_tag *tag);
 
 void rpc_call_end(struct rpc_call *call, const struct rpc_end *end, struct rpc_tag *tag);

@@ -38,13 +38,13 @@ enum {
     SWEEP_NS = 100000000,      /* how often connections are */
 };
 #define TURN_NS  1000000000u /* each thread comes round at least so often */
-#define QUIET_NS 1000000000u /* draining without GOAWAY: then nobody will send a call any more */
+#define QUIET_NS 1000000000u /* draining without GOAWAY: no client will send a call any more */
 
 static char tag_stop, tag_core;
 
 /* ---- Opening ---- */
 
-/* What gRPC has to say is about its peers, or for those who look for a fault. */
+/* What gRPC logs is about its peers, and helps to find a fault. */
 static void log_grpc(gpr_log_func_args *args)
 {
     log_debug("gRPC: %s", args->message);
@@ -181,8 +181,8 @@ static uint64_t rest(struct rpc_server *server)
     return earlier(core_ns, watch_ns);
 }
 
-/* Nobody need ring for answers to what an event has started: they are looked for before the thread
- * blocks. */
+/* The doorbell need not be rung for answers to what an event has started: they are looked for
+ * before the thread blocks. */
 static void stay_awake(struct rpc_server *server)
 {
     if (server->busy || (core_open_calls(server->core) == 0 && !server->attend))

@@ -10,7 +10,7 @@
  *      listening socket, doorbell, links, SIGTERM ==> epoll thread (the main one)
  *
  * The C core offers no way to wait for descriptors of ours in its queue, hence the second thread.
- * Whoever works on the core, and on whatever hangs on it, holds the mutex. Under load the queue
+ * A thread that works on the core, or on what belongs to it, holds the mutex. Under load the queue
  * thread takes the stores' answers too, and the other one sleeps.
  */
 #ifndef STRATO_WORKERS_GRPC_SERVER_H
@@ -27,7 +27,7 @@
 #include "workers/grpc/intake.h"
 #include "workers/grpc/unary.h"
 
-/* What every event of the completion queue carries: whom to tell. The queue thread calls run(),
+/* What every event of the completion queue carries: what to call. The queue thread calls run(),
  * holding the mutex. ok false: the operation did not take place. */
 struct rpc_tag {
     void (*run)(struct rpc_tag *tag, bool ok);

@@ -349,7 +349,7 @@ static const struct {
 #undef FIELD
 };
 
-/* If, If-ANYTHING: conditions by their name, also those that nobody has thought of yet. */
+/* If, If-ANYTHING: conditions by their name, also those of a future standard. */
 static bool is_condition(struct bytes name)
 {
     return (name.data[0] | 0x20) == 'i' && name.len >= 2 && (name.data[1] | 0x20) == 'f' &&

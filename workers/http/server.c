@@ -164,7 +164,7 @@ static void drain(struct http_server *server)
 {
     uint64_t left_ms =
         server->drain_end_ms > server->now_ms ? server->drain_end_ms - server->now_ms : 0;
-    if (run_child_service_stops()) /* nobody goes on here: there is nothing to hand over */
+    if (run_child_service_stops()) /* no worker takes over: there is nothing to hand over */
         close_idle(server, HTTP_QUIET_MS);
     else if (left_ms <= HTTP_LAST_MS && 4 * left_ms <= server->child->conf.drain_timeout_ms)
         close_idle(server, 0);

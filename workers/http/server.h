@@ -52,7 +52,7 @@ struct http_server {
     struct http_queue active;    /* every connection but those: */
     struct http_queue lingering; /* answered; what they still send is dropped */
     struct http_queue turns;   /* requests wait in their input; in the order they get their turn */
-    struct http_queue holders; /* hold memory of the budget; who has held longest comes first */
+    struct http_queue holders; /* hold memory of the budget; the longest holder comes first */
     const struct http_connection *asking; /* for memory: it is not asked to give some up */
     bool long_done;                       /* a long value was answered in this round */
     unsigned later;                       /* connections in HTTP_STATE_LATER */
