@@ -267,6 +267,8 @@ static unsigned take_batch(struct dispatch *dispatch, uint32_t channel)
     struct channel_store *end = &dispatch->ends[channel];
     unsigned n = 0;
     uint64_t sequence, word;
+    if (channel_store_idle(end) && !end->mended && !dispatch->suspected)
+        return 0;
     dispatch->cost = 0;
     dispatch->until_ns = 0;
     if (end->mended) { /* what is known of the old position is not about what comes now */
@@ -311,7 +313,8 @@ static void settle(struct dispatch *dispatch, unsigned taken)
         channel_store_alone(&dispatch->ends[dispatch->last], true);
     if (!dispatch->ops->applied)
         record_sent(dispatch);
-    wake_workers(dispatch); /* who was answered at once need not wait for a commit */
+    if (!dispatch->ops->at_once)
+        wake_workers(dispatch); /* who was answered at once need not wait for a commit */
     dispatch->ops->settle(dispatch->engine);
     dispatch->taken += taken;
 }

@@ -66,6 +66,8 @@ static struct bytes part_key(uint64_t id, struct bytes name, uint8_t room[ARENA_
 static struct place place_of(struct tx_key key, uint8_t room[ARENA_KEY_MAX])
 {
     unsigned table;
+    if (key.collection == 0 && key.namespace == 0)
+        return (struct place){key.service, ARENA_OWN, key.name};
     if (key.collection != 0)
         return (struct place){key.service, ARENA_PARTS, part_key(key.collection, key.name, room)};
     struct bytes own = arena_key(key.service, key.namespace, key.name, room, &table);

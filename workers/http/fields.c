@@ -349,6 +349,9 @@ static const struct {
 #undef FIELD
 };
 
+enum { NAME_MAX_LEN = 30 }; /* the longest name in it */
+_Static_assert(sizeof "access-control-request-headers" - 1 == NAME_MAX_LEN, "the longest name");
+
 /* If, If-ANYTHING: conditions by their name, also those of a future standard. */
 static bool is_condition(struct bytes name)
 {
@@ -372,10 +375,26 @@ static bool is_name(struct bytes name, const char *word)
     return true;
 }
 
+/* The first row of each length, and behind the last; filled when the first field comes. */
+static uint8_t rows_from[NAME_MAX_LEN + 2];
+
+static void find_rows(void)
+{
+    size_t row = 0;
+    for (size_t len = 0; len < sizeof rows_from; len++) {
+        while (row < sizeof table / sizeof *table && table[row].len < len)
+            row++;
+        rows_from[len] = (uint8_t)row;
+    }
+}
+
 bool http_field_take(struct http_fields *fields, struct bytes name, struct bytes value)
 {
-    for (size_t i = 0; i < sizeof table / sizeof *table && table[i].len <= name.len; i++)
-        if (name.len == table[i].len && is_name(name, table[i].name))
+    size_t len = name.len <= NAME_MAX_LEN ? name.len : 0;
+    if (rows_from[NAME_MAX_LEN + 1] == 0)
+        find_rows();
+    for (size_t i = rows_from[len]; i < rows_from[len + 1]; i++)
+        if (is_name(name, table[i].name))
             return table[i].on(fields, value);
     return !is_condition(name) || on_other_condition(fields, name);
 }
