@@ -104,6 +104,7 @@ static bool try_operation(struct work *work, enum op op, const char *key)
     static struct buffer scratch;
     static struct batch batch;
     static const struct call_limits limits = {.max_set = 1 << 20};
+    static struct api_pool pool;
     struct reply reply;
     struct disk_tx tx;
     const struct engine_call asked = {.request = {.op = op,
@@ -113,7 +114,10 @@ static bool try_operation(struct work *work, enum op op, const char *key)
                                                   .expiry_ms = NOW_MS + 1}};
     struct batch_entry *entry = batch_add(&batch, &asked);
     const struct request request = batch_request(&batch, entry);
-    struct call call = {.tx = &tx.tx, .request = &request, .limits = &limits, .scratch = &scratch};
+    struct call call = {
+        .tx = &tx.tx, .request = &request, .limits = &limits, .scratch = &scratch, .pool = &pool};
+    if (!pool.free)
+        api_pool_open(&pool);
     batch_begin(&batch, entry);
     work->changed = false;
     disk_tx_write(&tx, work, &batch, entry);

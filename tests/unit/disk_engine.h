@@ -8,6 +8,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -85,6 +88,9 @@ static inline struct disk_engine *disk_new(void)
     struct disk_engine *disk = calloc(1, sizeof *disk);
     disk->answers = mmap(NULL, 4 * sizeof disk->answers[0], PROT_READ | PROT_WRITE,
                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+#ifdef __SANITIZE_ADDRESS__
+    __lsan_register_root_region(disk->answers, 4 * sizeof disk->answers[0]);
+#endif
     int arena = memfd_create("arena", 0);
     assert_int_equal(ftruncate(arena, 16 << 20), 0);
     if (arena != RUN_FD_ARENA) {
@@ -113,6 +119,9 @@ static inline void disk_remove(struct disk_engine **disk)
     assert_int_equal(system(command), 0);
     for (int i = 0; i < 4 * DISK_ANSWERS; i++)
         disk_answer_clear(&(*disk)->answers[i / DISK_ANSWERS][i % DISK_ANSWERS]);
+#ifdef __SANITIZE_ADDRESS__
+    __lsan_unregister_root_region((*disk)->answers, 4 * sizeof(*disk)->answers[0]);
+#endif
     munmap((*disk)->answers, 4 * sizeof(*disk)->answers[0]);
     free(*disk);
     *disk = NULL;

@@ -181,7 +181,7 @@ static void either_end_takes_up_where_its_predecessor_stopped(void **state)
 static uint64_t take_and_keep(struct channel_store *store, int64_t number)
 {
     struct channel_taken submission;
-    uint64_t sequence;
+    uint64_t sequence = 0;
     assert_true(channel_store_take(store, &submission, &sequence));
     struct channel_completion *slot = channel_store_slot(store, sequence);
     slot->number = number;
@@ -272,7 +272,7 @@ static void long_and_short_heads_stand_side_by_side(void **state)
 {
     (void)state;
     struct pair pair = pair_new();
-    struct channel_taken taken;
+    struct channel_taken taken = {0};
     uint64_t sequence;
     assert_true(channel_is_long(256, 0) && channel_is_long(1, 1) && !channel_is_long(255, 0));
     assert_int_equal(channel_room(255, 0), channel_room(256, 0) + 8);
@@ -307,7 +307,7 @@ static void a_long_head_that_makes_no_sense_is_no_operation(void **state)
 {
     (void)state;
     struct pair pair = pair_new();
-    struct channel_taken taken;
+    struct channel_taken taken = {0};
     uint64_t sequence;
     fill_long(&pair, OP_KV_PUT, 0)->op = OP_KV_PUT; /* both heads name one */
     fill_long(&pair, OP_KV_PUT, 0)->payload[7] = 1; /* reserved */
