@@ -171,7 +171,7 @@ def test_a_soft_limit_of_file_sizes_is_raised():
 
 
 def test_a_hard_limit_of_file_sizes_is_said():
-    code, log = Prepared(prepare=limit(resource.RLIMIT_FSIZE, 1 << 20)).fails()
+    code, log = Prepared(prepare=limit(resource.RLIMIT_FSIZE, 8 << 20)).fails()
     assert code == 1
     assert "cannot make strato-arena-memory: File too large" in log and "ulimit -Hf" in log, log
 
