@@ -164,6 +164,14 @@ void bulk_drop_kept(struct bulk *bulk, unsigned channel, uint64_t sequence)
     drop(&bulk->channel[channel].kept, sequence);
 }
 
+bool bulk_has_kept(const struct bulk *bulk)
+{
+    for (unsigned i = 0; i < bulk->channels; i++)
+        if (bulk->channel[i].kept.count > 0)
+            return true;
+    return false;
+}
+
 void bulk_forget(struct bulk *bulk, unsigned channel)
 {
     clear(&bulk->channel[channel].staged);

@@ -36,6 +36,8 @@ void bulk_drop_staged(struct bulk *bulk, unsigned channel, uint64_t bulk_id);
 void bulk_keep(struct bulk *bulk, unsigned channel, uint64_t sequence, struct bytes value);
 bool bulk_kept(struct bulk *bulk, unsigned channel, uint64_t sequence, struct bytes *value_r);
 void bulk_drop_kept(struct bulk *bulk, unsigned channel, uint64_t sequence);
+/* Whether any answer waits to be fetched. */
+bool bulk_has_kept(const struct bulk *bulk);
 
 /* A new worker is on this channel, or there is none any more: all that was there goes. */
 void bulk_forget(struct bulk *bulk, unsigned channel);

@@ -9,6 +9,7 @@
  * DIAGNOSTICS  A channel or arena that cannot be used is reported as "fail" and ends the process.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -25,6 +26,7 @@ enum {
     TEND_MS = 100,    /* between looks at what has expired */
     BUSY_ROUNDS = 64, /* rounds of work between looks at the link and at stopping, */
     LOOK_MS = 20,     /* or after so long */
+    LINGER_MS = 1000, /* at the end, for long answers to be fetched */
     FIGURES_MS = 100, /* between times that the figures are written down */
 };
 
@@ -74,7 +76,10 @@ static void map_channels(struct store *store)
 static enum status make_snapshot(void *context, const char *name, struct engine_snapshot *result_r)
 {
     const struct store *store = context;
-    return dispatch_snapshot(store->dispatch, name, result_r);
+    if (store->dispatch)
+        return dispatch_snapshot(store->dispatch, name, result_r);
+    *result_r = (struct engine_snapshot){.error = "the store is being restarted; try again"};
+    return STATUS_UNAVAILABLE;
 }
 
 static void open_talk(struct store *store)
@@ -196,6 +201,17 @@ static void run(struct store *store)
     }
 }
 
+/* Waits until workers have fetched the long answers that would be lost with this process. */
+static void linger(struct store *store)
+{
+    uint64_t now_ms = clock_ms(), end_ms = now_ms + LINGER_MS;
+    for (; bulk_has_kept(store->bulk) && now_ms < end_ms; now_ms = clock_ms()) {
+        struct pollfd talk = {.fd = talk_fd(store->talk), .events = POLLIN};
+        (void)poll(&talk, 1, (int)(end_ms - now_ms));
+        talk_poll(store->talk, clock_ms());
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct store store;
@@ -205,8 +221,9 @@ int main(int argc, char **argv)
     run(&store);
     write_figures(&store, clock_ms());
     /* What is taken is answered: the rings hold the rest for the successor. */
-    talk_close(&store.talk);
     dispatch_close(&store.dispatch);
+    linger(&store);
+    talk_close(&store.talk);
     bulk_close(&store.bulk);
     return RUN_EXIT_OK;
 }
