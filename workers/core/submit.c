@@ -232,13 +232,21 @@ void core_detach(struct core_call *call)
 }
 
 /* The store kept a long answer in its own memory, for the channel has no places, and was restarted
- * before it was fetched. What only reads is asked again. */
+ * before it was fetched. What only reads is asked again. A set is read after its change, as 0.2.0
+ * does; what another change answered nobody knows. */
 static void ask_again(struct core_call *call)
 {
-    if (op_info(call->request.op)->write)
+    const struct op_info *info = op_info(call->request.op);
+    const struct service_info *service = service_info(info->service);
+    if (info->write && service->holds != OP_HOLDS_ITEMS) {
         core_end(call, STATUS_UNKNOWN);
-    else
-        core_submit(call);
+        return;
+    }
+    if (info->write) {
+        call->request.op = service->read;
+        call->request.value = (struct bytes){0};
+    }
+    core_submit(call);
 }
 
 static void fetched(void *context, enum status status, struct bytes data)
