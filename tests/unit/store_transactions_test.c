@@ -165,7 +165,7 @@ struct torture {
     unsigned point_count;
     struct client clients[BENCH_CHANNELS];
     int64_t model[ACCOUNTS]; /* of what was answered */
-    uint64_t transfers, reads, killed_at[16], killed;
+    uint64_t transfers, reads, given_up, killed_at[16], killed;
     bool more; /* clients go on asking */
 };
 
@@ -206,6 +206,10 @@ static void take_answer(struct torture *torture, struct client *client,
     const struct transfer *asked = &client->asked[sequence % CHANNEL_SLOTS];
     int64_t balances[ACCOUNTS], sum = 0;
     assert_int_equal(answer->sequence, sequence);
+    if (answer->flags & CHANNEL_GIVEN_UP && answer->status == STATUS_INTERNAL) {
+        torture->given_up++; /* three kills met this one by chance; it has no effect */
+        return;
+    }
     assert_int_equal(answer->status, STATUS_OK);
     for (unsigned i = 0; i < asked->count; i++)
         torture->model[asked->accounts[i]] += asked->amounts[i];
@@ -348,6 +352,7 @@ static void run_torture(const struct engine_ops *ops, const struct conf *conf,
         assert_true(torture->killed_at[i] > 0);
     }
     assert_true(torture->transfers >= kills * LIFE / 2);
+    assert_true(torture->given_up <= kills / 10);
     bench_free(torture->bench);
     free(torture);
 }
