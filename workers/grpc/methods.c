@@ -160,8 +160,7 @@ static bool check_strings(struct rpc_input *input, const ProtobufCMessage *messa
 }
 
 /* The message goes to the store as it is. */
-__attribute__((unused)) static bool decode_message(struct rpc_input *input,
-                                                   struct request *request_r)
+static bool decode_message(struct rpc_input *input, struct request *request_r)
 {
     const ProtobufCMessageDescriptor *type = api_messages(request_r->op)->request;
     const ProtobufCFieldDescriptor *key = api_bytes_field(type, "key");
@@ -197,7 +196,7 @@ static bool encode_empty(const struct reply *reply, struct buffer *out)
     return true;
 }
 
-__attribute__((unused)) static bool encode_message(const struct reply *reply, struct buffer *out)
+static bool encode_message(const struct reply *reply, struct buffer *out)
 {
     buffer_append(out, reply->value.data, reply->value.len);
     return true;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "proto/base/set.h"
+#include "proto/base/text.h"
 #include "workers/core/core.h"
 #include "workers/http/json.h"
 
@@ -39,35 +40,13 @@ static bool prepare_kv_put(const struct http_input *input, struct request *reque
                              input->error_size);
 }
 
-/* A decimal number as a whole; false also when it leaves int64. */
-static bool parse_int64(struct bytes text, int64_t *number_r)
-{
-    int64_t number = 0;
-    size_t i = 0;
-    bool negative = text.len > 0 && text.data[0] == '-';
-    if (negative || (text.len > 0 && text.data[0] == '+'))
-        i = 1;
-    if (i == text.len)
-        return false;
-    for (; i < text.len; i++) {
-        int digit = text.data[i] - '0';
-        if (digit < 0 || digit > 9 || __builtin_mul_overflow(number, 10, &number) ||
-            __builtin_sub_overflow(number, digit, &number))
-            return false; /* counted downwards, for INT64_MIN has no positive counterpart */
-    }
-    if (!negative && __builtin_sub_overflow((int64_t)0, number, &number))
-        return false;
-    *number_r = number;
-    return true;
-}
-
 static bool prepare_cache_set(const struct http_input *input, struct request *request_r)
 {
     int64_t ttl = 0;
     struct bytes text = input->query.ttl;
     if (input->query.value.len == 0)
         return refuse(input, "no value provided; give it as ?value=");
-    if ((text.len > 0 && !parse_int64(text, &ttl)) ||
+    if ((text.len > 0 && !text_int64(text, &ttl)) ||
         core_expiry(ttl, input->now_ms, &request_r->expiry_ms) != STATUS_OK)
         return refuse(input, core_ttl_error);
     request_r->value = input->query.value;
@@ -78,7 +57,7 @@ static bool prepare_increment(const struct http_input *input, struct request *re
 {
     if (!input->query.increment.data)
         return refuse(input, "no increment provided; give it as ?increment=");
-    if (!parse_int64(input->query.increment, &request_r->number))
+    if (!text_int64(input->query.increment, &request_r->number))
         return refuse(input, "increment must be a whole number from -9223372036854775808 to "
                              "9223372036854775807");
     return true;
@@ -295,9 +274,8 @@ static void shape_set(const struct http_input *input, const struct reply *reply,
     in_scratch(scratch, body_r);
 }
 
-__attribute__((unused)) static void shape_message(const struct http_input *input,
-                                                  const struct reply *reply, struct buffer *scratch,
-                                                  struct http_body *body_r)
+static void shape_message(const struct http_input *input, const struct reply *reply,
+                          struct buffer *scratch, struct http_body *body_r)
 {
     const ProtobufCMessageDescriptor *type = api_messages(input->op)->reply;
     bool unwanted =
