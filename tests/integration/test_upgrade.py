@@ -105,21 +105,26 @@ def start_old(strato):
         return False
 
 
+def there_and_back(strato, stored):
+    """0.2.0 and this release again, with all that was stored."""
+    if start_old(strato):
+        stored.check(strato.client())
+        stored.change(strato.client())
+        start_again(strato)
+    else:
+        install(strato)
+        os.remove(strato.log_path)
+        strato.start()
+    stored.check(strato.client())
+
+
 def test_going_back_with_a_data_directory():
     stored = Stored()
     strato = Strato(DISK)
     install(strato)
     with strato:
         stored.fill(strato.client())
-        if start_old(strato):
-            stored.check(strato.client())
-            stored.change(strato.client())
-            start_again(strato)
-        else:
-            install(strato)
-            os.remove(strato.log_path)
-            strato.start()
-        stored.check(strato.client())
+        there_and_back(strato, stored)
 
 
 def test_going_back_with_a_kept_arena(tmp_path):
@@ -130,15 +135,7 @@ def test_going_back_with_a_kept_arena(tmp_path):
         with strato:
             until(lambda: systemd.heard("READY"), "READY=1")
             stored.fill(strato.client())
-            if start_old(strato):
-                stored.check(strato.client())
-                stored.change(strato.client())
-                start_again(strato)
-            else:
-                install(strato)
-                os.remove(strato.log_path)
-                strato.start()
-            stored.check(strato.client())
+            there_and_back(strato, stored)
 
 
 # ---- Side by side ----

@@ -7,8 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "proto/base/failpoint.h"
 #include "store/arena/writer.h"
+#include "tests/unit/failpoints.h"
 
 struct arena_memory {
     uint8_t *base;
@@ -48,13 +48,7 @@ static inline void arena_memory_free(struct arena_memory *memory)
 /* This process ends when it comes to a failpoint for the count-th time. */
 static inline void arena_arm(const char *point, int count)
 {
-    char path[] = "/tmp/strato-failpoint-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    dprintf(fd, "writer %s %d\n", point, count);
-    close(fd);
-    setenv("STRATO_FAILPOINT", path, 1);
-    failpoint_arm("writer");
+    failpoints_arm("writer", point, count);
 }
 #endif
 

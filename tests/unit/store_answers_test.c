@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "proto/base/failpoint.h"
 #include "proto/base/log.h"
 #include "tests/unit/dispatch_bench.h"
+#include "tests/unit/failpoints.h"
 
 enum { REQUESTS = 40, LONG = 60000 };
 
@@ -150,17 +150,6 @@ static const struct engine_ops together = {
 
 /* ---- Kills ---- */
 
-static void arm(const char *point, int count)
-{
-    char path[] = "/tmp/strato-failpoint-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    dprintf(fd, "store-memory %s %d\n", point, count);
-    close(fd);
-    setenv("STRATO_FAILPOINT", path, 1);
-    failpoint_arm("store-memory");
-}
-
 /* Runs a store until it has nothing to do. False: it was killed before. */
 static bool run_store(struct dispatch_bench *bench, const struct engine_ops *ops, const char *point,
                       int count)
@@ -170,7 +159,7 @@ static bool run_store(struct dispatch_bench *bench, const struct engine_ops *ops
     assert_true(child >= 0);
     if (child == 0) {
         if (point)
-            arm(point, count);
+            failpoints_arm("store-memory", point, count);
         bench_open(bench, ops);
         for (int i = 0; i < 200; i++)
             dispatch_round(bench->dispatch);

@@ -12,8 +12,8 @@
 #include <cmocka.h>
 
 #include "proto/base/clock.h"
-#include "proto/base/failpoint.h"
 #include "tests/unit/arena_memory.h"
+#include "tests/unit/failpoints.h"
 
 static const uint64_t NOW = 1700000000000;
 static const unsigned PARTS = SERVICE_SET | ARENA_PARTS << 8;
@@ -100,12 +100,7 @@ static void test_several_writes_raise_the_version(void **state)
 
 static void raise_and_die(struct arena_memory *memory)
 {
-    char path[] = "/tmp/strato-failpoint-XXXXXX";
-    int fd = mkstemp(path);
-    dprintf(fd, "writer arena.version_raised 1\n");
-    close(fd);
-    setenv("STRATO_FAILPOINT", path, 1);
-    failpoint_arm("writer");
+    failpoints_arm("writer", "arena.version_raised", 1);
     struct arena_writer *writer = arena_memory_open(memory, NOW, ARENA_WAS_SOUND);
     put(writer, PARTS, "12345678a", 0);
     _exit(3);

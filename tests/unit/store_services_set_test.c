@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
-#include "proto/base/failpoint.h"
 #include "store/services/set/packed.h"
+#include "tests/unit/failpoints.h"
 #include "tests/unit/tx_stores.h"
 
 enum { ITEMS = 700, MAX_SET = 12000 };
@@ -215,16 +215,6 @@ static const char *const points[] = {
     "arena.list_written",  "arena.before_intent", "arena.after_intent",  "arena.before_publish",
     "arena.after_publish", "arena.after_applied", "arena.version_raised"};
 
-static void arm(const char *point, int count)
-{
-    char path[] = "/tmp/strato-failpoint-XXXXXX";
-    int fd = mkstemp(path);
-    dprintf(fd, "writer %s %d\n", point, count);
-    close(fd);
-    setenv("STRATO_FAILPOINT", path, 1);
-    failpoint_arm("writer");
-}
-
 static struct store open_memory(struct arena_memory *memory)
 {
     struct store store = {.begin = begin_memory, .end = end_memory};
@@ -240,7 +230,7 @@ static void turn_and_die(struct arena_memory *memory, enum op op, struct bytes i
 {
     struct store store = open_memory(memory);
     struct buffer scratch = {0};
-    arm(point, hits);
+    failpoints_arm("writer", point, hits);
     (void)ask(&store, op, item, &scratch);
     _exit(0);
 }

@@ -22,10 +22,10 @@
 #include <signal.h>
 #include <sys/prctl.h>
 
-#include "proto/base/failpoint.h"
 #include "store/services/call.h"
 #include "tests/unit/disk_engine.h"
 #include "tests/unit/dispatch_bench.h"
+#include "tests/unit/failpoints.h"
 
 #ifdef STRATO_FAILPOINTS
 
@@ -124,16 +124,6 @@ static enum status statement(struct call *call, struct reply *reply)
     return status;
 }
 
-static void arm(const char *process, const char *point, int hits)
-{
-    char path[] = "/tmp/strato-failpoint-XXXXXX";
-    int fd = mkstemp(path);
-    dprintf(fd, "%s %s %d\n", process, point, hits);
-    close(fd);
-    setenv("STRATO_FAILPOINT", path, 1);
-    failpoint_arm(process);
-}
-
 /* Lives until it is killed. point NULL: by others. */
 static void be_store(struct dispatch_bench *bench, const struct engine_ops *ops, const char *point,
                      int hits)
@@ -144,7 +134,7 @@ static void be_store(struct dispatch_bench *bench, const struct engine_ops *ops,
     call_means(OP_KV_DELETE, audit);
     call_means(OP_KV_GET, statement);
     if (point)
-        arm("store", point, hits);
+        failpoints_arm("store", point, hits);
     bench_open(bench, ops);
     for (;;)
         if (dispatch_round(bench->dispatch) == 0)
